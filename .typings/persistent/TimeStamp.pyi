@@ -1,0 +1,1 @@
+from persistent.timestamp import TimeStamp as TimeStamp

@@ -1,0 +1,37 @@
+"""How Sphinx builds the documentation."""
+
+import builtins
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "lovely.remotetask"
+author = "The authors of lovely.remotetask"
+release = version_of(project)
+version = release
+
+# No intersphinx: the build needs no network.
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+# `Name` in docstrings is a reference.
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+python_use_unqualified_type_names = True
+
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other projects: their pages can't be linked without a network.
+    (r"py:.*", r"(BTrees|ZODB|persistent|transaction|zope)(\..*)?"),
+    (r"py:.*", r"(collections|contextlib|datetime|typing)\..*"),
+    # Built-in types and exceptions, for the same reason.
+    (r"py:.*", "|".join(dir(builtins))),
+]

@@ -1,0 +1,119 @@
+"""Every error that the library raises by itself, under one root.
+
+Each one says when it is raised and what to do.  Where an application may
+already catch a built-in exception for the same mistake, the error is that
+built-in exception too.
+"""
+
+from __future__ import annotations
+
+from transaction.interfaces import TransientError
+
+
+class RemoteTaskError(Exception):
+    """The root of all errors of this library."""
+
+
+class TaskError(RemoteTaskError):
+    """A task gives up for a reason of its own.
+
+    Tasks raise it, with a message for the person who looks at the job.  The
+    job ends in status ``error`` and keeps the message.
+    """
+
+
+class UnknownTask(RemoteTaskError, ValueError):
+    """No task is registered under the name that was asked for.
+
+    Raised by ``add``; a job whose task has gone by the time it runs fails with
+    it.  Register the task as a named utility for the service's
+    ``taskInterface``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"Task does not exist: {self.name!r}. Register it as a named "
+            "utility for the task interface of this service."
+        )
+
+
+class UnknownJob(RemoteTaskError, KeyError):
+    """The service has no job with this id.
+
+    Raised by everything that is asked about one job.  The id is wrong, the
+    transaction that added the job was aborted, or the job has been removed.
+    """
+
+    def __init__(self, jobid: object) -> None:
+        super().__init__(jobid)
+        self.jobid = jobid
+
+    def __str__(self) -> str:
+        return f"There is no job {self.jobid!r}."
+
+
+class InvalidArgument(RemoteTaskError, ValueError):
+    """An argument has the right type, but a value that makes no sense.
+
+    The message names the argument and says what is accepted.
+    """
+
+
+class InvalidType(RemoteTaskError, TypeError):
+    """An argument has a type that can't be used.
+
+    The message names the argument and says what is accepted.
+    """
+
+
+class Unpicklable(RemoteTaskError, TypeError):
+    """A job's input or output can't be stored in the database.
+
+    Raised by ``add`` for an input; a job whose task returns such a value fails
+    with it.  Use plain values, module-level classes, or persistent objects.
+    """
+
+
+class InvalidTransition(RemoteTaskError):
+    """A job can't go from its status to the one that was asked for.
+
+    The library's own guard: if you see it, something changed the job's status
+    behind the service's back.
+    """
+
+
+class LaneLost(RemoteTaskError, TransientError):
+    """Another process has taken over what this one used to add jobs.
+
+    It took this process for dead.  Try the transaction again, as after a
+    conflict.
+    """
+
+
+class NotInDatabase(RemoteTaskError, LookupError):
+    """The service has to be in a database for this.
+
+    Put the service into the database and commit; processing in the background
+    needs a database that other connections can read.
+    """
+
+
+class ServiceNotFound(RemoteTaskError, LookupError):
+    """A processor found no task service at its path.
+
+    The path is a list of names, from the root folder of the application or
+    from the root of the database.
+    """
+
+
+class RollbackImpossible(RemoteTaskError):
+    """A failed job's writes can't be rolled back in this transaction.
+
+    Raised by ``process`` and ``processNext`` when something else that takes
+    part in the caller's transaction does not support savepoints.  Abort the
+    transaction; run such jobs in a background processor instead.
+    """

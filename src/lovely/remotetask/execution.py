@@ -1,0 +1,222 @@
+"""Running a job that has been claimed.
+
+Two ways with one meaning: `run_here` in the caller's transaction, `JobRun` in
+transactions of its own.  Either what the task wrote and the end of the job are
+one commit, or the writes are undone and the failure is noted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from transaction.interfaces import NoTransaction, TransientError
+from zope.event import notify
+
+from lovely.remotetask import events
+from lovely.remotetask.errors import RollbackImpossible, TaskError
+from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.own import commit_retrying, pause
+from lovely.remotetask.pickling import check_picklable
+from lovely.remotetask.sites import site_of
+from lovely.remotetask.states import COMPLETED, ERROR, PROCESSING, TRANSITIONS
+from lovely.remotetask.workers import is_held, put_back, start_attempt
+
+if TYPE_CHECKING:
+    from lovely.remotetask.service import TaskService
+
+log = logging.getLogger("lovely.remotetask")
+
+#: How often a job that meets a conflict runs again at once.
+TRANSIENT_TRIES = 10
+
+
+class DoomedByTask(TaskError):
+    """The task doomed the transaction, so nothing that it did can be kept."""
+
+
+def run_here(service: TaskService, jobid: int) -> None:
+    """Run a claimed job in the caller's thread and transaction.
+
+    A conflict that the task raises makes it run again.  KeyboardInterrupt goes
+    to the caller, and the job is queued as before.  Raise RollbackImpossible.
+    """
+    for tried in range(TRANSIENT_TRIES + 1):
+        undo = _undo_point(service)
+        started = service.environment.stamp()
+        try:
+            output = _call_task(service, service.jobs[jobid], started)
+            job = _still_claimed(service, jobid)
+            if job is not None:
+                _complete(service, job, output, started)
+            return
+        except BaseException as error:
+            undo()
+            if isinstance(error, KeyboardInterrupt):
+                _give_back(service, jobid)
+                raise
+            failure = Failure.of(error)
+            if not isinstance(error, TransientError):
+                break
+        pause(service.environment, tried)
+    job = _still_claimed(service, jobid)
+    if job is not None:
+        _fail(service, job, failure, started)
+
+
+class JobRun:
+    """Runs one claimed job in transactions of this thread."""
+
+    def __init__(self, connection: Any, oid: bytes, jobid: int, identity: str) -> None:
+        """``oid`` is the service's object id; ``identity`` the claimant's."""
+        self._connection = connection
+        self._manager = connection.transaction_manager
+        self._oid = oid
+        self._jobid = jobid
+        self._identity = identity
+
+    def __call__(self) -> None:
+        """Run it, unless it has been taken away; note how it ended.
+
+        Raise what the database raises when even that can't be noted: the job
+        is still claimed then, and can be run again.
+        """
+        service = self._connection.get(self._oid)
+        for tried in range(TRANSIENT_TRIES + 1):
+            started = service.environment.stamp()
+            try:
+                self._attempt(started)
+                return
+            except BaseException as error:
+                failure = Failure.of(error)
+                self._abort()
+                if not isinstance(error, TransientError):
+                    break
+            pause(service.environment, tried)
+        self._note_failure(failure, started)
+
+    def _attempt(self, started: int) -> None:
+        self._manager.begin()
+        service, job = self._mine()
+        if job is not None:
+            output = _call_task(service, job, started)
+            if _current(self._manager).isDoomed():
+                raise DoomedByTask("The task doomed the transaction.")
+            # The task may have ended the transaction: look again.
+            service, job = self._mine()
+        if job is None:
+            self._manager.abort()
+            return
+        _complete(service, job, output, started)
+        self._manager.commit()
+
+    def _note_failure(self, failure: Failure, started: int) -> None:
+        def work() -> None:
+            service, job = self._mine()
+            if job is not None:
+                _fail(service, job, failure, started)
+
+        environment = self._connection.get(self._oid).environment
+        commit_retrying(self._manager, environment, work)
+
+    def _mine(self) -> tuple[TaskService, Job | None]:
+        """The service, and the job if this worker still holds it."""
+        service: TaskService = self._connection.get(self._oid)
+        job = service.jobs.get(self._jobid)
+        if job is None or not is_held(job, self._identity):
+            return service, None
+        return service, job
+
+    def _abort(self) -> None:
+        try:
+            self._manager.abort()
+        except Exception:
+            # Somebody else's data manager: the transaction is over all the same.
+            log.exception("job %s: error while aborting its writes", self._jobid)
+
+
+def _call_task(service: TaskService, job: Job, started: int) -> Any:
+    """Call the job's task, in the service's site; return a storable output."""
+    name = job.task
+    with site_of(service):
+        task = service._task(name)
+        job.begin(started)
+        notify(events.JobStarted(job, service))
+        output = task(service, job.id, job.input)
+    check_picklable(output, f"The output of task {name!r}")
+    return output
+
+
+def _complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+    job.succeed(output, started, service.environment.stamp())
+    service._writer().move(job, COMPLETED)
+    with site_of(service):
+        notify(events.JobCompleted(job, service))
+
+
+def _fail(service: TaskService, job: Job, failure: Failure, started: int) -> None:
+    job.fail(failure, started, service.environment.stamp())
+    service._writer().move(job, ERROR)
+    log.error("job %s of task %r failed: %s", job.id, job.task, failure)
+    undo = _undo_point(service)
+    try:
+        with site_of(service):
+            notify(events.JobFailed(job, service))
+    except Exception:
+        log.exception("job %s: error in a subscriber to its failure", job.id)
+        undo()
+
+
+def _still_claimed(service: TaskService, jobid: int) -> Job | None:
+    """The job, claimed again if the task ended the caller's transaction.
+
+    None if the job was added, or taken, by what the task has aborted.
+    """
+    job = service.jobs.get(jobid)
+    if job is not None and PROCESSING in TRANSITIONS[job.status]:
+        start_attempt(service, job, None)
+    return job if job is not None and job.status == PROCESSING else None
+
+
+def _give_back(service: TaskService, jobid: int) -> None:
+    job = service.jobs.get(jobid)
+    if job is not None and job.status == PROCESSING:
+        put_back(service, job, again=False)
+
+
+def _current(manager: Any) -> Any:
+    """The current transaction, begun if a task has ended an explicit one."""
+    try:
+        return manager.get()
+    except NoTransaction:
+        return manager.begin()
+
+
+def _undo_point(service: TaskService) -> Callable[[], None]:
+    """A function that takes back all writes from now on.
+
+    Without a database there is nothing to take them back with.
+    """
+    jar = service._p_jar
+    if jar is None:
+        return lambda: None
+    manager = jar.transaction_manager
+    transaction = manager.get()
+    savepoint = transaction.savepoint(optimistic=True)
+
+    def undo() -> None:
+        if _current(manager) is not transaction:
+            # The task ended the caller's transaction: all since then is its own.
+            manager.abort()
+            _current(manager)
+            return
+        try:
+            savepoint.rollback()
+        except Exception as error:
+            raise RollbackImpossible(
+                "A failed job's writes can't be rolled back: "
+                f"{type(error).__name__}: {error}. Abort the transaction."
+            ) from error
+
+    return undo

@@ -1,0 +1,205 @@
+"""A job: one request to run a task once."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from persistent import Persistent
+from zope.interface import implementer
+
+from lovely.remotetask import states, times
+from lovely.remotetask.environment import Environment
+from lovely.remotetask.interfaces import IJob
+
+#: So many failures of a job are kept, and so many characters of a traceback.
+KEPT_FAILURES = 5
+KEPT_TRACEBACK = 20_000
+
+
+class Failure(NamedTuple):
+    """Why an attempt failed, all of it text."""
+
+    type: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Of an exception, whatever its methods do."""
+        name = type(error).__name__
+        try:
+            message = str(error)
+        except BaseException as unprintable:
+            message = f"({name} can't be shown: {type(unprintable).__name__})"
+        try:
+            text = "".join(traceback.format_exception(error))
+        except BaseException:
+            text = f"{name}: {message}\n"
+        if len(text) > KEPT_TRACEBACK:
+            half = KEPT_TRACEBACK // 2
+            text = f"{text[:half]}\n[...]\n{text[-half:]}"
+        return cls(name, _storable(message or name), _storable(text))
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}\n\n{self.traceback}"
+
+
+class Attempt(NamedTuple):
+    """One try to run a job; ``failure`` is None if it succeeded."""
+
+    number: int
+    started: datetime | None
+    ended: datetime | None
+    failure: Failure | None
+
+
+def _storable(text: str) -> str:
+    """Text without the lone surrogates that can't be encoded."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@implementer(IJob)
+class Job(Persistent):
+    """See `IJob`.
+
+    What has its usual value is not in the record: the class has it.
+    """
+
+    id: int = 0
+    task: str = ""
+    input: Any = None
+    output: Any = None
+    #: How many attempts have begun: counted before the task runs.
+    attempt: int = 0
+    #: The worker that holds the job while it is processing, or None.
+    claimant: str | None = None
+
+    _status = states.QUEUED
+    _created = 0
+    #: When it was queued, if that was later than its creation.
+    _queued: int | None = None
+    #: When it becomes due, if it was given a time.
+    _due: int | None = None
+    #: Whether that was a delay, which counts from the time a processor is given.
+    _relative = False
+    _started: int | None = None
+    _completed: int | None = None
+    #: The last failed attempts: (number, started, ended, type, message, traceback).
+    _failures: tuple[tuple[int, int, int, str, str, str], ...] = ()
+
+    def __init__(
+        self, id: int, task: str, input: Any = None, created: int | None = None
+    ) -> None:
+        """``created`` is in microseconds since the epoch; now by default."""
+        self.id = id
+        self.task = task
+        if input is not None:
+            self.input = input
+        if created is None:
+            created = times.from_seconds(Environment().time())
+        self._created = created
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r}>"
+
+    @property
+    def status(self) -> str:
+        return self._status
+
+    def enter(self, status: str, *, new: bool = False) -> None:
+        """Change the status: the only place that does.
+
+        Called by a lane's writer alone, which counts the change.  Raise
+        InvalidTransition.
+        """
+        if not new:
+            states.check_transition(self._status, status)
+        if status != self._status:
+            self._status = status
+
+    @property
+    def stamp(self) -> int:
+        """When the job was asked for: its place in the queue (microseconds)."""
+        return self._created if self._queued is None else self._queued
+
+    def queue_at(self, moment: int) -> None:
+        """The job asks for a place in the queue, anew."""
+        self._queued = moment
+
+    def wait_until(self, due: int, *, relative: bool) -> None:
+        """The job becomes due at a moment; ``relative`` if that was a delay."""
+        self._due = due
+        if relative != self._relative:
+            self._relative = relative
+
+    def due_after(self, shift: int) -> int:
+        """When it is due, for a processor whose clock is off by ``shift``."""
+        due = self._due or 0
+        return due + shift if self._relative else due
+
+    def begin(self, moment: int) -> None:
+        """An attempt begins."""
+        self._started = moment
+
+    def succeed(self, output: Any, started: int, moment: int) -> None:
+        """Note that the attempt went well, with this output."""
+        if output is not None or self.output is not None:
+            self.output = output
+        self._end(started, moment)
+
+    def fail(self, failure: Failure, started: int, moment: int) -> None:
+        """Note that the attempt failed."""
+        record = (self.attempt, started, moment, *failure)
+        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
+        self._end(started, moment)
+
+    def _end(self, started: int, moment: int) -> None:
+        if self.claimant is not None:
+            del self.claimant
+        self._started = started
+        self._completed = moment
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last failure, unless the job has completed since."""
+        if self._failures and self._status != states.COMPLETED:
+            return Failure(*self._failures[-1][3:])
+        return None
+
+    @property
+    def error(self) -> str | None:
+        failure = self.failure
+        return None if failure is None else str(failure)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        done = [
+            Attempt(
+                number,
+                times.to_datetime(started),
+                times.to_datetime(ended),
+                Failure(*failure),
+            )
+            for number, started, ended, *failure in self._failures
+        ]
+        if self._status == states.COMPLETED:
+            done.append(Attempt(self.attempt, self.started, self.completed, None))
+        return tuple(done)
+
+    @property
+    def created(self) -> datetime | None:
+        return times.to_datetime(self._created)
+
+    @property
+    def started(self) -> datetime | None:
+        return times.to_datetime(self._started)
+
+    @property
+    def completed(self) -> datetime | None:
+        return times.to_datetime(self._completed)
+
+    @property
+    def scheduledFor(self) -> datetime | None:
+        return times.to_datetime(self._due)

@@ -1,0 +1,205 @@
+"""Lanes: the persistent side of the queue.
+
+A *lane* is a chain of blocks that one producer at a time appends to.  It has
+three parts with three kinds of writers, so that none disturbs another:
+
+- its blocks, written by the producer that holds the lane;
+- its `Head`, how far it has been read, written by claims;
+- the `Lane` itself, who holds it and which block numbers it may use, written in
+  short transactions of the library's own.
+
+The numbers of a lane's blocks ascend.  Each block names its successor, which
+may not exist yet; a lane has been read to its end when the head is behind the
+last entry of its last block.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+
+from BTrees.LOBTree import LOBTree
+from persistent import Persistent
+
+from lovely.remotetask.states import STATUSES
+from lovely.remotetask.table import NOTHING, Block, JobTable, Tally
+
+#: How many block numbers are reserved at a time, at least; and at most, for a
+#: transaction that needs more and more.
+RESERVE = 4
+RESERVE_MOST = 1024
+
+
+class Head(Persistent):
+    """How far a lane has been read: the next entry is at ``index`` of a block."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.index = 0
+
+
+class Sequence(Persistent):
+    """Gives block numbers and lane keys, each once."""
+
+    number = 0
+    lane = 0
+
+    def take(self, count: int) -> int:
+        """The first of ``count`` new block numbers."""
+        self.number += count
+        return self.number - count
+
+    def take_lane(self) -> int:
+        """A new lane's key."""
+        self.lane += 1
+        return self.lane
+
+
+class Lane(Persistent):
+    """Who may append to a lane, and with which block numbers."""
+
+    #: The pool of a process that holds the lane; None before the first.
+    owner: str | None = None
+    #: A block with ids that have not been given, as far as is known.
+    slot: int | None = None
+
+    def __init__(self, key: int, start: int, count: int) -> None:
+        self.key = key
+        #: Runs (start, count) of numbers: the last block's, and what is ahead.
+        self.extents: tuple[tuple[int, int], ...] = ((start, count),)
+        self.head = Head(start)
+
+    def numbers(self, start: int) -> list[range]:
+        """The lane's numbers from ``start`` on, as far as they are reserved."""
+        return [
+            range(max(first, start), first + count)
+            for first, count in self.extents
+            if first + count > start
+        ]
+
+    def tail(self, table: JobTable) -> Block | None:
+        """The last block; None before there is one.
+
+        From the head on, blocks that exist come before those that do not.
+        """
+        ahead = _Chain(self.numbers(self.head.number))
+        missing = bisect_left(ahead, True, key=lambda n: table.block(n) is None)
+        return table.block(ahead[missing - 1]) if missing else None
+
+    def ahead(self, tail: Block | None) -> list[int]:
+        """The reserved numbers that have not become blocks."""
+        start = self.head.number if tail is None else tail.number + 1
+        return [number for run in self.numbers(start) for number in run]
+
+    def extend(self, start: int, count: int, tail: Block | None) -> None:
+        """Add reserved numbers, and forget those before the last block."""
+        runs = self.numbers(self.head.number if tail is None else tail.number)
+        if runs and runs[-1].stop == start:
+            runs[-1] = range(runs[-1].start, start + count)
+        else:
+            runs.append(range(start, start + count))
+        self.extents = tuple((run.start, len(run)) for run in runs)
+
+
+class _Chain:
+    """Ranges, one after the other, as a sequence without a copy."""
+
+    def __init__(self, runs: list[range]) -> None:
+        self._runs = runs
+
+    def __len__(self) -> int:
+        return sum(map(len, self._runs))
+
+    def __getitem__(self, index: int) -> int:
+        for run in self._runs:
+            if index < len(run):
+                return run[index]
+            index -= len(run)
+        raise IndexError(index)
+
+
+class Lanes(Persistent):
+    """All lanes of a service, and its counts by status."""
+
+    def __init__(self) -> None:
+        self._lanes: LOBTree[Lane] = LOBTree()
+        self._sequence = Sequence()
+        #: What lanes that have been removed had counted.
+        self._retired: Tally = NOTHING
+        self.table: JobTable
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def get(self, key: int) -> Lane | None:
+        """The lane with a key, or None."""
+        lane: Lane | None = self._lanes.get(key)
+        return lane
+
+    def create(self) -> Lane:
+        """A new lane."""
+        key = self._sequence.take_lane()
+        lane = Lane(key, self._sequence.take(RESERVE), RESERVE)
+        self._lanes[key] = lane
+        return lane
+
+    def reserve(self, lane: Lane, count: int) -> list[int]:
+        """Give a lane more numbers; return all that are ahead of it."""
+        tail = lane.tail(self.table)
+        lane.extend(self._sequence.take(count), count, tail)
+        return lane.ahead(tail)
+
+    def local(self) -> Lane:
+        """The lane that is used before the service is in a database."""
+        for lane in self:
+            if lane.owner is None:
+                return lane
+        return self.create()
+
+    def adopt(self, is_free: Callable[[Lane], bool]) -> Lane:
+        """The first lane that is free, or else a new one."""
+        for lane in self:
+            if is_free(lane):
+                return lane
+        return self.create()
+
+    def tally(self) -> Tally:
+        """How many jobs there are, by the order of STATUSES."""
+        tails = (lane.tail(self.table) for lane in self)
+        tallies = [tail.tally for tail in tails if tail is not None]
+        return tuple(map(sum, zip(self._retired, *tallies, strict=True)))
+
+    def count(self, status: str) -> int:
+        """How many jobs have a status."""
+        return self.tally()[STATUSES.index(status)]
+
+    def total(self) -> int:
+        """How many jobs there are."""
+        return sum(self.tally())
+
+    def release(self, block: Block) -> None:
+        """Drop a block that holds no job, if its lane has been read past it."""
+        lane = self._lanes.get(block.lane)
+        if block.empty and (lane is None or lane.head.number > block.number):
+            self.table.drop(block)
+
+    def retire(self, is_gone: Callable[[str], bool]) -> int:
+        """Remove lanes of processes that are gone and that have been read.
+
+        ``is_gone`` tells by a lane's owner.  One lane is kept for the next
+        process.  Return how many were removed.
+        """
+        gone = [lane for lane in self if lane.owner and is_gone(lane.owner)]
+        removed = 0
+        for lane in gone[1:]:
+            tail = lane.tail(self.table)
+            if tail is None or lane.head.index >= tail.log_length:
+                removed += 1
+                self._retire(lane, tail)
+        return removed
+
+    def _retire(self, lane: Lane, tail: Block | None) -> None:
+        if tail is not None:
+            pairs = zip(self._retired, tail.tally, strict=True)
+            self._retired = tuple(map(sum, pairs))
+        del self._lanes[lane.key]

@@ -1,0 +1,66 @@
+"""Short transactions of the library's own, beside the caller's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from transaction import TransactionManager
+from transaction.interfaces import TransientError
+
+from lovely.remotetask.environment import Environment
+
+log = logging.getLogger("lovely.remotetask")
+
+T = TypeVar("T")
+
+#: How often a conflict is tried again, and the longest pause (seconds) before.
+TRIES = 30
+LONGEST_PAUSE = 0.25
+
+
+def pause(environment: Environment, tried: int) -> None:
+    """Wait before a conflict is tried again: at random, longer each time."""
+    most = min(LONGEST_PAUSE, 0.002 * 2**tried)
+    environment.sleep(most * environment.random())
+
+
+def commit_retrying(manager: Any, environment: Environment, work: Callable[[], T]) -> T:
+    """Call ``work`` in a transaction of ``manager`` and commit; its result.
+
+    Conflicts are tried again; ``work`` may thus be called several times.  Raise
+    the last conflict after `TRIES`, and whatever else goes wrong at once.
+    """
+    tried = 0
+    while True:
+        manager.begin()
+        try:
+            result = work()
+            manager.commit()
+            return result
+        except TransientError:
+            manager.abort()
+            tried += 1
+            if tried == TRIES:
+                raise
+            log.debug("conflict in a transaction of the library", exc_info=True)
+        except BaseException:
+            manager.abort()
+            raise
+        pause(environment, tried)
+
+
+def transact(
+    db: Any, oid: bytes, work: Callable[[Any], T], environment: Environment
+) -> T:
+    """Call ``work`` with a service in a transaction beside the caller's.
+
+    ``oid`` is the service's object id.  As `commit_retrying`.
+    """
+    manager = TransactionManager(explicit=True)
+    connection = db.open(transaction_manager=manager)
+    try:
+        return commit_retrying(manager, environment, lambda: work(connection.get(oid)))
+    finally:
+        connection.close()

@@ -1,0 +1,94 @@
+"""Which services this process processes in the background."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from lovely.remotetask.sites import database_of, path_of
+
+if TYPE_CHECKING:
+    from lovely.remotetask.service import TaskService
+
+#: How long the interpreter's exit waits for jobs that run (seconds).
+EXIT_SECONDS = 10.0
+
+_lock = threading.Lock()
+_running: WeakKeyDictionary[Any, dict[tuple[str, ...], Background]] = (
+    WeakKeyDictionary()
+)
+
+
+class Background:
+    """A processor in a daemon thread."""
+
+    def __init__(self, processor: Any, name: str, previous: Background | None) -> None:
+        self._processor = processor
+        self._previous = previous
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.running = True  # type: ignore[attr-defined]
+        self.thread.start()
+
+    def _run(self) -> None:
+        # A processor that was stopped may still be busy with its last job: one
+        # after the other, so that jobs keep their order.
+        if self._previous is not None:
+            self._previous.thread.join()
+            self._previous = None
+        self._processor()
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs and has not been told to stop."""
+        told: bool = self.thread.running  # type: ignore[attr-defined]
+        return self.thread.is_alive() and told
+
+    def stop(self) -> None:
+        """Tell it to stop; return at once."""
+        self.thread.running = False  # type: ignore[attr-defined]
+        stop = getattr(self._processor, "stop", None)
+        if stop is not None:
+            stop()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it has ended, at most so many seconds; whether it has."""
+        if self.thread is not threading.current_thread():
+            self.thread.join(timeout)
+        return not self.thread.is_alive()
+
+
+def start(service: TaskService) -> None:
+    """Process a service in the background, unless that is so already."""
+    db, path = database_of(service), path_of(service)
+    with _lock:
+        found = _running.setdefault(db, {})
+        previous = found.get(tuple(path))
+        if previous is not None and previous.running:
+            return
+        processor = service.processorFactory(db, path, **service.processorArguments)
+        found[tuple(path)] = Background(processor, service._threadName(), previous)
+
+
+def of(service: TaskService) -> Background | None:
+    """What processes, or has processed, a service; None if nothing has."""
+    try:
+        db = database_of(service)
+    except LookupError:
+        return None
+    return _running.get(db, {}).get(tuple(path_of(service)))
+
+
+def _stop_all() -> None:
+    """At the end of the interpreter: let jobs that run be finished."""
+    everything = [b for found in list(_running.values()) for b in found.values()]
+    for background in everything:
+        background.stop()
+    end = time.monotonic() + EXIT_SECONDS
+    for background in everything:
+        background.wait(max(0.0, end - time.monotonic()))
+
+
+atexit.register(_stop_all)

@@ -1,0 +1,420 @@
+"""Who appends to which lane: the side of the queue that lives in a process.
+
+Each process keeps, per service, a pool of *holds*: lanes that it owns.  A hold
+belongs to one thread, and to one transaction at a time.  A transaction may use
+a hold only if its snapshot has seen the hold's last commit; so it never
+conflicts with others, whatever they do.
+
+The `LaneWriter` is what a transaction writes through.  It takes part in the
+transaction as a data manager, to learn how it ends and to follow savepoints.
+It keeps nothing that the database could contradict: ids and positions come
+from the blocks as the connection sees them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
+from zope.interface import implementer
+
+from lovely.remotetask import wakeup
+from lovely.remotetask.errors import LaneLost
+from lovely.remotetask.job import Job
+from lovely.remotetask.lanes import RESERVE, RESERVE_MOST, Lane, Lanes
+from lovely.remotetask.own import transact
+from lovely.remotetask.sites import is_closed
+from lovely.remotetask.states import STARTLATER
+from lovely.remotetask.table import NOTHING, Block, JobTable
+
+if TYPE_CHECKING:
+    from lovely.remotetask.service import TaskService
+
+T = TypeVar("T")
+
+
+class Position(NamedTuple):
+    """Where a lane's writer is."""
+
+    #: The block that gives the next id, as far as is known.
+    slot: int | None = None
+    #: The last block, which takes entries and counts; None before the first.
+    tail: int | None = None
+    #: How often the last block was written.
+    writes: int = 0
+    #: How many of the reserved numbers have become blocks.
+    taken: int = 0
+
+
+class Writer:
+    """Appends to a lane, at a position.  Subclasses say where numbers come from."""
+
+    def __init__(self, lanes: Lanes, key: int, position: Position) -> None:
+        self.table: JobTable = lanes.table
+        self.key = key
+        self.position = position
+        self.numbers: list[int] = []
+
+    def stamp(self, now: int) -> int:
+        """``now``, or a little later, so that entries of a lane ascend."""
+        tail = self._block(self.position.tail)
+        if tail is not None and tail.log:
+            return max(now, tail.entry(tail.log_length - 1)[0] + 1)
+        return now
+
+    def add(self, job: Job, status: str) -> None:
+        """Give a new job its id and put it into the table, in this status."""
+        job.enter(status, new=True)
+        block = self._block_with_slot()
+        job.id = block.put(job)
+        self._count(None, status)
+        if status != STARTLATER:
+            self._note(job)
+
+    def move(self, job: Job, status: str) -> None:
+        """Change a job's status, and the counts with it."""
+        old = job.status
+        job.enter(status)
+        if old != status:
+            self._count(old, status)
+
+    def enqueue(self, job: Job, status: str) -> None:
+        """Change the status of an older job, and give it a place in the queue.
+
+        The place is that of ``job.stamp``.
+        """
+        self.move(job, status)
+        self._note(job)
+
+    def remove(self, job: Job) -> None:
+        """Count a job that is removed from the table."""
+        self._count(job.status, None)
+
+    def reserve(self) -> None:
+        """Make ``numbers`` longer."""
+        raise NotImplementedError
+
+    def _block(self, number: int | None) -> Block | None:
+        return None if number is None else self.table.block(number)
+
+    def _tail(self) -> Block:
+        return self._block(self.position.tail) or self._grow()
+
+    def _note(self, job: Job) -> None:
+        tail = self._tail()
+        if tail.log_full:
+            tail = self._grow()
+        tail.note(job.stamp, job.id)
+        self._written(tail)
+
+    def _count(self, old: str | None, new: str | None) -> None:
+        tail = self._tail()
+        tail.count(old, new)
+        self._written(tail)
+
+    def _written(self, tail: Block) -> None:
+        tail.writes += 1
+        self.position = self.position._replace(writes=tail.writes)
+
+    def _block_with_slot(self) -> Block:
+        """A block with an id to give.
+
+        Usually the last one.  A block that took many entries for older jobs is
+        followed by another, and gives its ids nevertheless.
+        """
+        block = self._block(self.position.slot) or self._tail()
+        while block.full:
+            block = self._block(block.next) or self._grow()
+        self.position = self.position._replace(slot=block.number)
+        return block
+
+    def _grow(self) -> Block:
+        """A new last block."""
+        taken = self.position.taken
+        if taken + 2 > len(self.numbers):
+            self.reserve()
+        number, following = self.numbers[taken : taken + 2]
+        old = self._block(self.position.tail)
+        tally = NOTHING if old is None else old.tally
+        block = Block(number, self.key, following, tally)
+        self.table.insert(block)
+        slot = number if self.position.slot is None else self.position.slot
+        self.position = Position(slot, number, 0, taken + 1)
+        return block
+
+
+class LocalWriter(Writer):
+    """Writes in place, where the service is not in a database yet."""
+
+    def __init__(self, service: TaskService) -> None:
+        self.lanes = service._lanes
+        self.lane = self.lanes.local()
+        tail = self.lane.tail(self.lanes.table)
+        at = (None, 0) if tail is None else (tail.number, tail.writes)
+        super().__init__(self.lanes, self.lane.key, Position(self.lane.slot, *at))
+        self.numbers = self.lane.ahead(tail)
+
+    def add(self, job: Job, status: str) -> None:
+        super().add(job, status)
+        if self.lane.slot != self.position.slot:
+            self.lane.slot = self.position.slot
+
+    def reserve(self) -> None:
+        self.numbers = self.lanes.reserve(self.lane, RESERVE)
+        self.position = self.position._replace(taken=0)
+
+
+class Hold:
+    """A lane that this process owns, as its last commit left it."""
+
+    def __init__(self, key: int, position: Position, numbers: list[int]) -> None:
+        self.thread = threading.current_thread()
+        self.key = key
+        self.position = position
+        self.numbers = numbers
+        self.busy = True
+
+    def seen_by(self, table: JobTable) -> bool:
+        """Whether this snapshot has seen the last commit."""
+        if self.position.tail is None:
+            return True
+        tail = table.block(self.position.tail)
+        return tail is not None and tail.writes == self.position.writes
+
+
+@implementer(ISavepointDataManager)
+class LaneWriter(Writer):
+    """Writes through a hold, in one transaction."""
+
+    def __init__(self, pool: LanePool, hold: Hold, service: TaskService) -> None:
+        super().__init__(service._lanes, hold.key, hold.position)
+        self.transaction_manager = service._p_jar.transaction_manager
+        self.numbers = list(hold.numbers)
+        self.open = True
+        self._pool = pool
+        self._hold = hold
+        self._service = service
+        self._batch = RESERVE
+        self._voted = False
+        self._appended = False
+
+    def reserve(self) -> None:
+        """Reserve numbers at once: they stay ours whatever becomes of us."""
+        hold, count = self._hold, self._batch
+        self.numbers = hold.numbers = self._pool.reserve(self._service, hold, count)
+        self._batch = min(2 * count, RESERVE_MOST)
+
+    def _note(self, job: Job) -> None:
+        super()._note(job)
+        self._appended = True
+
+    # The data manager: how the transaction ends
+
+    def sortKey(self) -> str:
+        """After the database, so that what we tell others is true."""
+        return "~lovely.remotetask"
+
+    def savepoint(self) -> _Savepoint:
+        return _Savepoint(self)
+
+    def abort(self, transaction: Any) -> None:
+        self._release()
+
+    def tpc_begin(self, transaction: Any) -> None:
+        """Nothing to prepare."""
+
+    def commit(self, transaction: Any) -> None:
+        """Nothing to write: the blocks belong to the connection."""
+
+    def tpc_vote(self, transaction: Any) -> None:
+        self._voted = True
+
+    def tpc_finish(self, transaction: Any) -> None:
+        taken = self.position.taken
+        self._hold.position = self.position._replace(taken=0)
+        self._hold.numbers = self.numbers[taken:]
+        self._voted = False
+        self._release()
+        if self._appended:
+            jar = self._service._p_jar
+            wakeup.notify(jar.db(), self._service._p_oid)
+
+    def tpc_abort(self, transaction: Any) -> None:
+        """If all had voted, nobody knows whether it was committed."""
+        if self._voted:
+            self._pool.discard(self._hold)
+        self._release()
+
+    def _release(self) -> None:
+        if self.open:
+            self.open = False
+            self._hold.busy = False
+
+
+@implementer(IDataManagerSavepoint)
+class _Savepoint:
+    """A writer's position, to go back to; the blocks go back by themselves."""
+
+    def __init__(self, writer: LaneWriter) -> None:
+        self._writer = writer
+        self._position = writer.position
+
+    def rollback(self) -> None:
+        self._writer.position = self._position
+
+
+class LanePool:
+    """The holds of this process on the lanes of one service."""
+
+    _serial = itertools.count(1)
+
+    def __init__(self, process: str) -> None:
+        self.token = f"{process}/{next(self._serial)}"
+        self._holds: list[Hold] = []
+        self._lock = threading.Lock()
+        #: One thread at a time opens lanes: two must not adopt the same.
+        self._opening = threading.Lock()
+
+    def writer(self, service: TaskService) -> LaneWriter:
+        """The writer of the transaction that a service is used in."""
+        transaction = service._p_jar.transaction_manager.get()
+        try:
+            writer: LaneWriter = transaction.data(service)
+        except KeyError:
+            pass
+        else:
+            if writer.open:
+                return writer
+        writer = LaneWriter(self, self._acquire(service), service)
+        try:
+            transaction.join(writer)
+        except BaseException:
+            writer.abort(transaction)
+            raise
+        transaction.set_data(service, writer)
+        return writer
+
+    def reserve(self, service: TaskService, hold: Hold, count: int) -> list[int]:
+        """More numbers for a hold: all that its lane has ahead."""
+
+        def work(service: TaskService) -> list[int]:
+            lane = service._lanes.get(hold.key)
+            if lane is None or lane.owner != self.token:
+                raise LaneLost(f"Lane {hold.key} belongs to another process now.")
+            lane.slot = hold.position.slot
+            return service._lanes.reserve(lane, count)
+
+        return self._transact(service, work)
+
+    def discard(self, hold: Hold) -> None:
+        """Forget a hold that is in doubt; its lane can be adopted again."""
+        with self._lock:
+            self._holds = [other for other in self._holds if other is not hold]
+
+    def _transact(self, service: TaskService, work: Callable[[TaskService], T]) -> T:
+        jar = service._p_jar
+        return transact(jar.db(), service._p_oid, work, service.environment)
+
+    def _acquire(self, service: TaskService) -> Hold:
+        """A hold whose last commit this transaction has seen."""
+        table = service.jobs
+        for hold in list(self._holds):
+            if self._take(hold) and self._usable(hold, table):
+                return hold
+        with self._opening:
+            hold = self._open(service, self._free_lanes(service))
+            if self._usable(hold, table):
+                return hold
+            return self._open(service, lambda lane: False)
+
+    def _take(self, hold: Hold) -> bool:
+        """Take a hold of this thread, or of one that has ended."""
+        thread = threading.current_thread()
+        with self._lock:
+            ours = hold.thread is thread or not hold.thread.is_alive()
+            if hold.busy or not ours:
+                return False
+            hold.busy, hold.thread = True, thread
+            return True
+
+    def _usable(self, hold: Hold, table: JobTable) -> bool:
+        try:
+            seen = hold.seen_by(table)
+        except BaseException:
+            hold.busy = False
+            raise
+        hold.busy = seen
+        return seen
+
+    def _open(self, service: TaskService, is_free: Callable[[Lane], bool]) -> Hold:
+        """Take over a lane that is free, or a new one."""
+
+        def work(service: TaskService) -> Hold:
+            lanes = service._lanes
+            lane = lanes.adopt(is_free)
+            lane.owner = self.token
+            tail = lane.tail(lanes.table)
+            at = (None, 0) if tail is None else (tail.number, tail.writes)
+            ahead = lane.ahead(tail)
+            if len(ahead) < 2:
+                ahead = lanes.reserve(lane, RESERVE)
+            return Hold(lane.key, Position(lane.slot or at[0], *at), ahead)
+
+        hold = self._transact(service, work)
+        with self._lock:
+            self._holds.append(hold)
+        return hold
+
+    def _free_lanes(self, service: TaskService) -> Callable[[Lane], bool]:
+        """Which lanes nobody holds any more, as far as can be known."""
+        environment = service.environment
+        process, living = environment.process(), _living_tokens()
+        held = {hold.key for hold in self._holds}
+
+        def is_free(lane: Lane) -> bool:
+            owner = lane.owner
+            if owner is None:
+                return True
+            if owner == self.token:
+                return lane.key not in held
+            if owner.rpartition("/")[0] == process:
+                return owner not in living
+            return environment.is_gone(owner)
+
+        return is_free
+
+
+_pools: WeakKeyDictionary[Any, dict[bytes, LanePool]] = WeakKeyDictionary()
+_pools_lock = threading.Lock()
+
+
+def pool_of(service: TaskService) -> LanePool:
+    """This process's pool for a service that is in a database."""
+    db, oid = service._p_jar.db(), service._p_oid
+    with _pools_lock:
+        pools = _pools.setdefault(db, {})
+        if oid not in pools:
+            pools[oid] = LanePool(service.environment.process())
+        return pools[oid]
+
+
+def _living_tokens() -> set[str]:
+    """The pools of databases that are open: closing one frees its lanes."""
+    with _pools_lock:
+        open_ones = [pools for db, pools in _pools.items() if not is_closed(db)]
+    return {pool.token for pools in open_ones for pool in pools.values()}
+
+
+def _after_fork() -> None:
+    """A child owns none of its parent's lanes."""
+    global _pools_lock  # noqa: PLW0603 - the old one may be locked for ever
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,202 @@
+"""Reading the queue: which job is next.
+
+All lanes are merged, by the time of their entries, with the schedule: what has
+a time to wait for.  So the oldest request comes first.  An entry only says
+"look at this job"; it counts if the job still waits with the same time stamp.
+What has been cancelled, removed or asked for again is passed over.
+
+A reader changes nothing until it is told to: looking is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lovely.remotetask import times
+from lovely.remotetask.job import Job
+from lovely.remotetask.states import QUEUED, SCHEDULED
+
+if TYPE_CHECKING:
+    from lovely.remotetask.lanes import Lane, Lanes
+    from lovely.remotetask.service import TaskService
+    from lovely.remotetask.table import Block
+
+#: So many entries are looked at in one transaction, at most: more cancelled
+#: jobs than that in a row are passed over in several.
+MOST_ENTRIES = 1000
+
+_LAST_ID = 2**63
+#: Beside the numbers of lanes: entries that come from the schedule, and those
+#: that a lane had for it.
+_SCHEDULE, _FOUND = -1, -2
+
+Entry = tuple[int, int]
+
+
+class LaneCursor:
+    """A position in one lane, from the head on."""
+
+    def __init__(self, lanes: Lanes, lane: Lane) -> None:
+        self._lanes = lanes
+        self._head = lane.head
+        self._index = lane.head.index
+        self._block = lanes.table.block(lane.head.number)
+        self._passed: list[Block] = []
+        self._moved = False
+
+    def current(self) -> Entry | None:
+        """The next entry (time, id), or None at the end."""
+        while self._block is not None:
+            if self._index < self._block.log_length:
+                return self._block.entry(self._index)
+            following = self._lanes.table.block(self._block.next)
+            if following is None:
+                return None
+            self._passed.append(self._block)
+            self._block, self._index, self._moved = following, 0, True
+        return None
+
+    def advance(self) -> None:
+        """Go past the current entry."""
+        self._index += 1
+        self._moved = True
+
+    def save(self) -> bool:
+        """Move the head here; whether it moved.
+
+        Blocks that were passed and hold no jobs any more are dropped.
+        """
+        if not self._moved or self._block is None:
+            return False
+        self._head.number, self._head.index = self._block.number, self._index
+        for block in self._passed:
+            self._lanes.release(block)
+        self._passed, self._moved = [], False
+        return True
+
+
+class QueueReader:
+    """Takes jobs that are due, in their order."""
+
+    def __init__(self, service: TaskService, now: int | None = None) -> None:
+        """``now``, in microseconds since the epoch, stands in for the clock."""
+        clock = times.from_seconds(service.environment.time())
+        self._now = clock if now is None else now
+        #: What a given ``now`` is away from the clock: delays count from it.
+        self._shift = self._now - clock
+        self._table = service.jobs
+        self._schedule = service._schedule
+        self._cursors = [LaneCursor(service._lanes, lane) for lane in service._lanes]
+        #: (due, id): for the schedule, and done with there.
+        self._found: set[Entry] = set()
+        self._gone: list[Entry] = []
+        self._looked_at = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether `take` stopped early, and there may be more."""
+        return self._looked_at >= MOST_ENTRIES
+
+    def take(self, limit: int) -> list[Job]:
+        """The next jobs that are due, at most so many."""
+        return list(islice(self._due(), limit))
+
+    def save(self) -> bool:
+        """Write down how far it has come; whether there was anything to write."""
+        moved = [cursor.save() for cursor in self._cursors]
+        changed = any(moved) or bool(self._gone or self._found)
+        for entry in self._gone:
+            self._schedule.remove(entry)
+        for due, jobid in self._found:
+            self._schedule.insert((due, jobid))
+            job = self._table[jobid]
+            if job._due != due:
+                job._due = due
+        self._gone, self._found = [], set()
+        return changed
+
+    def _due(self) -> Iterator[Job]:
+        self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
+        self._heap: list[tuple[int, int, int]] = []
+        for source in (_SCHEDULE, *range(len(self._cursors))):
+            self._look(source)
+        while self._heap and not self.gave_up:
+            self._looked_at += 1
+            time, jobid, source = heappop(self._heap)
+            self._pass((time, jobid), source)
+            job = self._table.get(jobid)
+            if job is not None and self._counts(job, time, source):
+                yield job
+
+    def _look(self, source: int) -> None:
+        """Put what a source has next on the heap."""
+        if source == _SCHEDULE:
+            entry = next(self._scheduled, None)
+        else:
+            entry = self._cursors[source].current()
+        if entry is not None:
+            heappush(self._heap, (*entry, source))
+
+    def _pass(self, entry: Entry, source: int) -> None:
+        """Go past an entry of a source, and on to its next."""
+        if source == _FOUND:
+            self._found.remove(entry)
+            return
+        if source == _SCHEDULE:
+            self._gone.append(entry)
+        else:
+            self._cursors[source].advance()
+        self._look(source)
+
+    def _counts(self, job: Job, time: int, source: int) -> bool:
+        """Whether an entry means that its job is due."""
+        if source == _FOUND:
+            return True
+        if source == _SCHEDULE:
+            return job.status in SCHEDULED and job._due == time
+        if job.stamp != time:
+            return False
+        if job.status in SCHEDULED:
+            self._find(job)
+        return job.status == QUEUED
+
+    def _find(self, job: Job) -> None:
+        """A lane has a job that waits for a time: for now, or for the schedule."""
+        due = job.due_after(self._shift)
+        self._found.add((due, job.id))
+        if due <= self._now:
+            heappush(self._heap, (due, job.id, _FOUND))
+
+
+class QueueView(Sequence[Job]):
+    """The jobs that are queued, in the order of lanes' entries; read-only.
+
+    Its length costs nothing; the rest walks through the queue.
+    """
+
+    def __init__(self, service: TaskService) -> None:
+        self._service = service
+
+    def __len__(self) -> int:
+        return self._service._lanes.count(QUEUED)
+
+    def __iter__(self) -> Iterator[Job]:
+        return map(self._service.jobs.__getitem__, (i for _, i in self._entries()))
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def _entries(self) -> list[Entry]:
+        table = self._service.jobs
+        entries = []
+        for lane in self._service._lanes:
+            cursor = LaneCursor(self._service._lanes, lane)
+            while (entry := cursor.current()) is not None:
+                cursor.advance()
+                job = table.get(entry[1])
+                if job is not None and job.status == QUEUED and job.stamp == entry[0]:
+                    entries.append(entry)
+        return sorted(entries)

@@ -1,0 +1,255 @@
+"""The task service: the verbs that move a job through its life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import zope.component
+from BTrees.OOBTree import OOTreeSet
+from persistent import Persistent
+from ZODB.utils import z64
+from zope.event import notify
+from zope.interface import implementer
+
+from lovely.remotetask import events, processing, states, times
+from lovely.remotetask.environment import Environment
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    UnknownJob,
+    UnknownTask,
+)
+from lovely.remotetask.execution import run_here
+from lovely.remotetask.interfaces import ITask, ITaskService
+from lovely.remotetask.job import Job
+from lovely.remotetask.lanes import Lanes
+from lovely.remotetask.pickling import check_picklable
+from lovely.remotetask.processor import SimpleProcessor
+from lovely.remotetask.producers import LocalWriter, Writer, pool_of
+from lovely.remotetask.queue import QueueReader, QueueView
+from lovely.remotetask.sites import declare_location, names_of, nearest_site
+from lovely.remotetask.table import JobTable
+from lovely.remotetask.workers import Workers, start_attempt
+
+
+@implementer(ITaskService)
+class TaskService(Persistent):
+    """See `ITaskService`."""
+
+    __name__: str | None = None
+    __parent__: Any = None
+
+    taskInterface: Any = ITask
+    processorFactory: Any = SimpleProcessor
+    processorArguments: Any = {"waitTime": 1.0}  # noqa: RUF012 - its old, public shape
+
+    #: The system's clock, chance and processes; tests put another one here.
+    environment = Environment()
+
+    def __init__(self) -> None:
+        super().__init__()
+        declare_location(type(self))
+        self._lanes = Lanes()
+        self.jobs = JobTable(self._lanes)
+        self._lanes.table = self.jobs
+        #: What waits for a time: (microseconds since the epoch, id).
+        self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
+        self._workers = Workers()
+
+    # Tasks
+
+    def getAvailableTasks(self) -> dict[str, Any]:
+        tasks: dict[str, Any] = {}
+        for registry in reversed(self._registries()):
+            tasks.update(registry.getUtilitiesFor(self.taskInterface))
+        return tasks
+
+    def _task(self, name: str) -> Any:
+        for registry in self._registries():
+            task = registry.queryUtility(self.taskInterface, name=name)
+            if task is not None:
+                return task
+        raise UnknownTask(name)
+
+    def _registries(self) -> list[Any]:
+        """Where tasks are looked up: as usual, then where the service lies."""
+        site = nearest_site(self)
+        local = [] if site is None else [site.getSiteManager()]
+        return [zope.component.getSiteManager(), *local]
+
+    # Jobs
+
+    def add(
+        self,
+        task: str,
+        input: Any = None,
+        startLater: bool = False,
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> int:
+        if not isinstance(task, str):
+            raise InvalidType(
+                f"task: the name of a task, a str, is needed, not {task!r}."
+            )
+        self._task(task)
+        if (delay is not None) + (at is not None) + bool(startLater) > 1:
+            raise InvalidArgument("Only one of startLater, delay and at can be given.")
+        now = self.environment.stamp()
+        due = None
+        if delay is not None:
+            due = times.check_delay(delay, now)
+        elif at is not None:
+            due = times.check_at(at)
+        check_picklable(input, f"The input for task {task!r}")
+        writer = self._writer()
+        job = Job(0, str(task), input, writer.stamp(now))
+        status = states.STARTLATER if startLater else states.QUEUED
+        if due is not None and due > now:
+            status = states.DELAYED
+            job.wait_until(due, relative=at is None)
+        writer.add(job, status)
+        notify(events.JobAdded(job, self))
+        return job.id
+
+    def startJob(self, jobid: int) -> bool:
+        job = self._job(jobid)
+        if job.status != states.STARTLATER:
+            return False
+        writer = self._writer()
+        job.queue_at(writer.stamp(self.environment.stamp()))
+        writer.enqueue(job, states.QUEUED)
+        return True
+
+    def cancel(self, jobid: int) -> None:
+        job = self.jobs.get(jobid)
+        if job is not None and job.status in states.CANCELLABLE:
+            self._writer().move(job, states.CANCELLED)
+            notify(events.JobCancelled(job, self))
+
+    def clean(
+        self,
+        status: Iterable[str] = (states.CANCELLED, states.ERROR, states.COMPLETED),
+    ) -> int:
+        wanted = states.check_removable(status)
+        left = sum(map(self._lanes.count, wanted))
+        removed = 0
+        # The counts tell when to stop: what lies behind is not loaded.
+        for job in self.jobs.values() if left else ():
+            if job.status in wanted:
+                self._remove(job)
+                removed += 1
+                if removed == left:
+                    break
+        return removed
+
+    def getStatus(self, jobid: int) -> str:
+        return self._job(jobid).status
+
+    def getResult(self, jobid: int) -> Any:
+        return self._job(jobid).output
+
+    def getError(self, jobid: int) -> str:
+        failure = self._job(jobid).failure
+        return "None" if failure is None else failure.message
+
+    def count(self, status: str | None = None) -> int:
+        if status is None:
+            return self._lanes.total()
+        if status not in states.STATUSES:
+            known = ", ".join(map(repr, states.STATUSES))
+            raise InvalidArgument(f"status: {status!r} is none of {known}.")
+        return self._lanes.count(status)
+
+    # Processing in this thread
+
+    def hasJobsWaiting(self, now: float | None = None) -> bool:
+        return bool(QueueReader(self, _moment(now)).take(1))
+
+    def claimNextJob(self, now: float | None = None) -> int | None:
+        job = self._next(now)
+        if job is None:
+            return None
+        identity = f"{self.environment.process()}/caller"
+        self._workers.claim(self, identity, [job])
+        return job.id
+
+    def processNext(self, now: float | None = None, jobid: int | None = None) -> bool:
+        job = self._next(now) if jobid is None else self._job(jobid)
+        if job is None:
+            return False
+        if states.PROCESSING in states.TRANSITIONS[job.status]:
+            start_attempt(self, job, None)
+        if job.status == states.PROCESSING:
+            run_here(self, job.id)
+        return True
+
+    def process(self, now: float | None = None) -> None:
+        while self.processNext(now):
+            pass
+
+    # Processing in the background
+
+    def startProcessing(self) -> None:
+        if self.__parent__ is not None:
+            processing.start(self)
+
+    def stopProcessing(self, wait: bool = False, timeout: float | None = None) -> bool:
+        background = self._background()
+        if background is None:
+            return True
+        background.stop()
+        return background.wait(timeout if wait else 0)
+
+    def isProcessing(self) -> bool:
+        background = self._background()
+        return background is not None and background.running
+
+    def waitProcessing(self, timeout: float | None = None) -> bool:
+        background = self._background()
+        return background is None or background.wait(timeout)
+
+    def _background(self) -> processing.Background | None:
+        return None if self.__name__ is None else processing.of(self)
+
+    def _threadName(self) -> str:
+        return ".".join(["remotetasks", *names_of(self)])
+
+    # For the library
+
+    @property
+    def _queue(self) -> QueueView:
+        return QueueView(self)
+
+    def _writer(self) -> Writer:
+        """What the current transaction writes to the queue through."""
+        self._p_activate()
+        # A ghost's serial is zero, and so is that of what was never committed.
+        if self._p_jar is None or self._p_serial == z64:
+            return LocalWriter(self)
+        return pool_of(self).writer(self)
+
+    def _job(self, jobid: int) -> Job:
+        job = self.jobs.get(jobid)
+        if job is None:
+            raise UnknownJob(jobid)
+        return job
+
+    def _next(self, now: float | None) -> Job | None:
+        """Take the next job that is due from the queue."""
+        while True:
+            reader = QueueReader(self, _moment(now))
+            jobs = reader.take(1)
+            reader.save()
+            if jobs or not reader.gave_up:
+                return jobs[0] if jobs else None
+
+    def _remove(self, job: Job) -> None:
+        self._writer().remove(job)
+        self._lanes.release(self.jobs.remove(job.id))
+
+
+def _moment(now: float | None) -> int | None:
+    return None if now is None else times.from_seconds(now)

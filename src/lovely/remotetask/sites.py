@@ -1,0 +1,126 @@
+"""Where a service lies: its path, its database, its site."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from zope.component.hooks import getSite, setSite
+from zope.component.interfaces import ISite
+from zope.interface import classImplements
+
+from lovely.remotetask.errors import NotInDatabase, ServiceNotFound
+
+#: Where Zope keeps its root folder in the root of the database.
+ROOT_FOLDER = "Application"
+SITE_MANAGER = "++etc++site"
+
+
+def declare_location(cls: type) -> None:
+    """Let Zope's containers know that a service has a name and a parent.
+
+    They wrap what is no ILocation into a proxy, which would hide the service's
+    ``__parent__`` from itself.  The core can't import zope.location, but where
+    there is such a container, it has been imported.
+    """
+    module = sys.modules.get("zope.location.interfaces")
+    if module is not None and not module.ILocation.implementedBy(cls):
+        classImplements(cls, module.ILocation)
+
+
+def parents(obj: Any) -> Iterator[Any]:
+    """The parents of an object, the nearest first."""
+    seen = {id(obj)}
+    obj = getattr(obj, "__parent__", None)
+    while obj is not None and id(obj) not in seen:
+        seen.add(id(obj))
+        yield obj
+        obj = getattr(obj, "__parent__", None)
+
+
+def names_of(service: Any) -> list[str]:
+    """The names on the way to the service, its own last."""
+    above = (getattr(parent, "__name__", None) for parent in parents(service))
+    path = [name for name in above if name]
+    path.reverse()
+    return [*path, service.__name__]
+
+
+def database_of(service: Any) -> Any:
+    """The ZODB.DB that a service is, or is about to be, in.
+
+    Raise NotInDatabase.
+    """
+    for obj in (service, *parents(service)):
+        jar = getattr(obj, "_p_jar", None)
+        if jar is not None:
+            return jar.db()
+    raise NotInDatabase(
+        "The service is in no database yet. Put it into one and commit."
+    )
+
+
+def is_closed(db: Any) -> bool:
+    """Whether a ZODB.DB has been closed."""
+    return getattr(db, "storage", None) is None
+
+
+def path_of(service: Any) -> list[str]:
+    """The path by which `find_service` finds the service in its database."""
+    path = names_of(service)
+    top = [service, *parents(service)][-1]
+    jar = getattr(top, "_p_jar", None)
+    if jar is None:
+        return path
+    root = jar.root()
+    if top is root or top is root.get(ROOT_FOLDER):
+        return path
+    for key, value in root.items():
+        if value is top:
+            return path if getattr(top, "__name__", None) == key else [key, *path]
+    return path
+
+
+def find_service(root: Any, path: Sequence[str]) -> Any:
+    """The service at a path, from Zope's root folder or from the root.
+
+    ``root`` is the root of a database as a connection has it.  Raise
+    ServiceNotFound.
+    """
+    starts = [root[ROOT_FOLDER]] if ROOT_FOLDER in root else []
+    for start in (*starts, root):
+        try:
+            found = _traverse(start, path)
+        except (LookupError, AttributeError, TypeError):
+            continue
+        if hasattr(found, "getAvailableTasks"):
+            return found
+    raise ServiceNotFound(
+        f"There is no task service at {'/'.join(map(str, path))!r}. Has the "
+        "transaction that put it there been committed?"
+    )
+
+
+def _traverse(obj: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        obj = obj.getSiteManager() if name == SITE_MANAGER else obj[name]
+    return obj
+
+
+def nearest_site(obj: Any) -> Any:
+    """The site that an object lies in, or None."""
+    return next((p for p in parents(obj) if ISite.providedBy(p)), None)
+
+
+@contextmanager
+def site_of(service: Any) -> Iterator[None]:
+    """Within, the site is the service's nearest one; afterwards what it was."""
+    before, site = getSite(), nearest_site(service)
+    if site is not None:
+        setSite(site)
+    try:
+        yield
+    finally:
+        setSite(before)

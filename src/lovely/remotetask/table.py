@@ -1,0 +1,291 @@
+"""The job table: a mapping of id to job, made of blocks.
+
+A *block* holds a fixed run of consecutive ids.  It is also a piece of a lane's
+log (see `lovely.remotetask.lanes`): whoever adds a job writes its block, and that
+one record says what the job is called and that it waits.
+
+The directory of blocks is spread over several BTrees by block number, so that
+producers that start blocks at the same time write different buckets.
+"""
+
+from __future__ import annotations
+
+import builtins
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar
+
+from BTrees.LOBTree import LOBTree
+from persistent import Persistent
+
+from lovely.remotetask.job import Job
+from lovely.remotetask.states import STATUSES
+
+#: Ids in a block, and entries in its log.  Both are the disk format: a block's
+#: number follows from an id.  ZODB calls Python for every reference in a
+#: record, so larger blocks were slower; smaller ones cost more directory.
+SLOTS = 16
+LOG_SIZE = 64
+SHARDS = 16
+
+ENTRY = struct.Struct("<qq")
+
+Tally = tuple[int, ...]
+NOTHING: Tally = (0,) * len(STATUSES)
+
+T = TypeVar("T")
+
+
+def number_of(jobid: int) -> int:
+    """The number of the block that an id is in."""
+    return (jobid - 1) // SLOTS
+
+
+class Block(Persistent):
+    """A run of ids, and a piece of the log of one lane.
+
+    Written by whoever holds the lane, and when a job is removed.
+    """
+
+    number: int
+    lane: int
+    #: The number of the lane's next block, once there is one.
+    next: int
+    #: The jobs by slot; None where one has been removed.
+    jobs: list[Job | None]
+    #: Entries (time, id): "look at this job, it asked for a place then".
+    log: bytes
+    #: What all writes to this lane have changed in the counts by status.
+    tally: Tally
+    #: How often the block was written: tells whether a snapshot is recent.
+    writes: int
+
+    def __init__(self, number: int, lane: int, next: int, tally: Tally) -> None:
+        self.__setstate__((number, lane, next, (), b"", tally, 0))
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        jobs = tuple(self.jobs)
+        return (
+            self.number,
+            self.lane,
+            self.next,
+            jobs,
+            self.log,
+            self.tally,
+            self.writes,
+        )
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.number, self.lane, self.next, jobs, self.log, tally, self.writes = state
+        self.jobs = list(jobs)
+        # A status that came with a later version has not been counted so far.
+        self.tally = tally + NOTHING[len(tally) :]
+
+    @property
+    def first_id(self) -> int:
+        return self.number * SLOTS + 1
+
+    @property
+    def full(self) -> bool:
+        """Whether every id has been given."""
+        return len(self.jobs) >= SLOTS
+
+    @property
+    def empty(self) -> bool:
+        """Whether every id has been given and every job removed."""
+        return self.full and not any(job is not None for job in self.jobs)
+
+    @property
+    def log_full(self) -> bool:
+        return len(self.log) >= LOG_SIZE * ENTRY.size
+
+    @property
+    def log_length(self) -> int:
+        return len(self.log) // ENTRY.size
+
+    def entry(self, index: int) -> tuple[int, int]:
+        """The entry (time, id) at an index of the log."""
+        time, jobid = ENTRY.unpack_from(self.log, index * ENTRY.size)
+        return time, jobid
+
+    def put(self, job: Job) -> int:
+        """Give the job the next id."""
+        self.jobs.append(job)
+        self._p_changed = True
+        return self.first_id + len(self.jobs) - 1
+
+    def note(self, time: int, jobid: int) -> None:
+        """Add an entry to the log."""
+        self.log += ENTRY.pack(time, jobid)
+
+    def count(self, old: str | None, new: str | None) -> None:
+        """Count a job that went from one status to another; None is nowhere."""
+        tally = list(self.tally)
+        if old is not None:
+            tally[STATUSES.index(old)] -= 1
+        if new is not None:
+            tally[STATUSES.index(new)] += 1
+        self.tally = tuple(tally)
+
+
+class Counter(Protocol):
+    """What counts jobs."""
+
+    def total(self) -> int:
+        """How many there are."""
+
+
+class JobTable(Persistent, Mapping[int, Job]):
+    """See ``ITaskService.jobs``: what the public sees is a read-only mapping."""
+
+    def __init__(self, counter: Counter) -> None:
+        """``counter`` is a persistent object that knows how many jobs there are."""
+        self._counter = counter
+        self._shards: tuple[LOBTree[Block], ...] = tuple(
+            LOBTree() for _ in range(SHARDS)
+        )
+
+    # The mapping
+
+    def __getitem__(self, jobid: int) -> Job:
+        job = self._find(jobid)
+        if job is None:
+            raise KeyError(jobid)
+        return job
+
+    def __contains__(self, jobid: object) -> bool:
+        return self._find(jobid) is not None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return self._counter.total()
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)}>"
+
+    def keys(  # type: ignore[override]
+        self, min: int | None = None, max: int | None = None
+    ) -> JobRange[int]:
+        return JobRange(self, min, max, itemgetter(0))
+
+    def values(  # type: ignore[override]
+        self, min: int | None = None, max: int | None = None
+    ) -> JobRange[Job]:
+        return JobRange(self, min, max, itemgetter(1))
+
+    def items(  # type: ignore[override]
+        self, min: int | None = None, max: int | None = None
+    ) -> JobRange[tuple[int, Job]]:
+        return JobRange(self, min, max, lambda item: item)
+
+    def minKey(self, min: int | None = None) -> int:
+        """The smallest id (not below ``min``); ValueError if there is none."""
+        for jobid in self.keys(min):
+            return jobid
+        raise ValueError("no job satisfies the conditions")
+
+    def maxKey(self, max: int | None = None) -> int:
+        """The largest id (not above ``max``); ValueError if there is none."""
+        number = None if max is None else number_of(max)
+        while True:
+            last = [tree.maxKey(number) for tree in self._shards if _has(tree, number)]
+            if not last:
+                raise ValueError("no job satisfies the conditions")
+            number = builtins.max(last)
+            found = [jobid for jobid, _ in self._in_blocks(number, number)]
+            found = [jobid for jobid in found if max is None or jobid <= max]
+            if found:
+                return found[-1]
+            number -= 1
+
+    def _find(self, jobid: object) -> Job | None:
+        if not isinstance(jobid, int) or isinstance(jobid, bool):
+            return None
+        block = self.block(number_of(jobid))
+        slot = (jobid - 1) % SLOTS
+        if block is None or slot >= len(block.jobs):
+            return None
+        return block.jobs[slot]
+
+    def _in_blocks(
+        self, first: int | None, last: int | None
+    ) -> Iterator[tuple[int, Job]]:
+        ranges = [tree.items(first, last) for tree in self._shards]
+        for _, block in merge(*ranges, key=itemgetter(0)):
+            for jobid, job in enumerate(block.jobs, block.first_id):
+                if job is not None:
+                    yield jobid, job
+
+    # For the library
+
+    def range_of(self, low: int | None, high: int | None) -> Iterator[tuple[int, Job]]:
+        """The items with ids from ``low`` to ``high``, in order."""
+        first = None if low is None else number_of(low)
+        last = None if high is None else number_of(high)
+        for jobid, job in self._in_blocks(first, last):
+            if (low is None or jobid >= low) and (high is None or jobid <= high):
+                yield jobid, job
+
+    def block(self, number: int) -> Block | None:
+        """The block with a number, or None."""
+        try:
+            block: Block | None = self._shards[number % SHARDS].get(number)
+        except (OverflowError, TypeError):
+            return None  # beyond 64 bits
+        return block
+
+    def insert(self, block: Block) -> None:
+        """Add a new block."""
+        self._shards[block.number % SHARDS][block.number] = block
+
+    def drop(self, block: Block) -> None:
+        """Remove a block that is not needed any more."""
+        self._shards[block.number % SHARDS].pop(block.number, None)
+
+    def remove(self, jobid: int) -> Block:
+        """Remove a job; return its block."""
+        block = self.block(number_of(jobid))
+        if block is None:
+            raise KeyError(jobid)
+        block.jobs[(jobid - 1) % SLOTS] = None
+        block._p_changed = True
+        return block
+
+
+def _has(tree: Any, number: int | None) -> bool:
+    """Whether a BTree has a key (not above ``number``)."""
+    return bool(tree) and (number is None or tree.minKey() <= number)
+
+
+class JobRange(Sequence[T]):
+    """The jobs of a table, or of a range of ids, in order; lazy."""
+
+    def __init__(
+        self,
+        table: JobTable,
+        low: int | None,
+        high: int | None,
+        pick: Callable[[tuple[int, Job]], T],
+    ) -> None:
+        self._table, self._low, self._high, self._pick = table, low, high, pick
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._pick, self._table.range_of(self._low, self._high))
+
+    def __len__(self) -> int:
+        if self._low is None and self._high is None:
+            return len(self._table)
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)}>"

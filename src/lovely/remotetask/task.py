@@ -1,0 +1,82 @@
+"""Ready-made tasks, and the way from a function to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import zope.component
+from zope.interface import implementer
+
+from lovely.remotetask.errors import InvalidArgument, InvalidType, TaskError
+from lovely.remotetask.interfaces import ITask
+
+__all__ = ["EchoTask", "SimpleTask", "TaskError", "task"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@implementer(ITask)
+class SimpleTask:
+    """A task that calls a function of one argument, the job's input."""
+
+    inputSchema = None
+    outputSchema = None
+
+    def __init__(self, func: Callable[[Any], Any]) -> None:
+        self.func = func
+
+    def __call__(self, service: Any, jobid: int, input: Any) -> Any:
+        return self.func(input)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.func!r}>"
+
+
+@implementer(ITask)
+class EchoTask:
+    """A task that returns its input: to see whether a service works."""
+
+    inputSchema = None
+    outputSchema = None
+
+    def __call__(self, service: Any, jobid: int, input: Any) -> Any:
+        return input
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class task:
+    """Make a function of one argument a task, and register it.
+
+    ``@task('name')`` above a function registers a `SimpleTask` that calls it
+    as a global utility for `ITask`; the function itself stays what it is.
+    Import the module in every process that adds or runs such jobs.
+
+    It stands in for this module as ``lovely.remotetask.task`` (a package has one
+    attribute of a name), so it carries the module's classes.
+
+    Raise InvalidType (a TypeError) or InvalidArgument (a ValueError) for what
+    is no name.
+    """
+
+    SimpleTask: ClassVar[type[SimpleTask]] = SimpleTask
+    EchoTask: ClassVar[type[EchoTask]] = EchoTask
+    TaskError: ClassVar[type[TaskError]] = TaskError
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise InvalidType(
+                f"name: a str is needed, not {type(name).__name__}; "
+                "write @task('name')."
+            )
+        if not name:
+            raise InvalidArgument("name: a task needs one.")
+        self.name = name
+
+    def __call__(self, function: Function) -> Function:
+        zope.component.getGlobalSiteManager().registerUtility(
+            SimpleTask(function), ITask, name=self.name
+        )
+        return function

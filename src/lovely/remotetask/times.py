@@ -1,0 +1,63 @@
+"""Moments, as they are stored: whole microseconds since the epoch.
+
+An int is exact, small on disk, and good for the years 1 to 9999.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta, timezone
+
+from lovely.remotetask.errors import InvalidArgument, InvalidType
+
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime.max.replace(tzinfo=timezone.utc)
+
+
+def from_seconds(seconds: float) -> int:
+    """Microseconds of a number of seconds."""
+    return round(seconds * 1_000_000)
+
+
+def from_datetime(moment: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def to_datetime(microseconds: int | None) -> datetime | None:
+    """The aware datetime, in UTC, or None for None."""
+    if microseconds is None:
+        return None
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def check_seconds(name: str, value: object) -> float:
+    """An argument that is a number of seconds from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidType(
+            f"{name}: a number of seconds is needed, not {type(value).__name__}."
+        )
+    if not 0 <= value < math.inf:
+        raise InvalidArgument(f"{name}: seconds from 0 on are needed, not {value!r}.")
+    return value
+
+
+def check_delay(delay: object, start: int) -> int:
+    """The moment ``delay`` seconds after ``start``, if that makes sense."""
+    seconds = check_seconds("delay", delay)
+    if seconds > (from_datetime(LATEST) - start) / 1_000_000:
+        raise InvalidArgument(f"delay: {delay!r} seconds lead past the year 9999.")
+    return start + from_seconds(seconds)
+
+
+def check_at(at: object) -> int:
+    """The moment of an aware datetime, if it is one."""
+    if not isinstance(at, datetime):
+        raise InvalidType(f"at: a datetime is needed, not {type(at).__name__}.")
+    if at.utcoffset() is None:
+        raise InvalidArgument(
+            f"at: {at!r} has no time zone. Give an aware datetime, for example "
+            "with tzinfo=datetime.timezone.utc."
+        )
+    return from_datetime(at)
