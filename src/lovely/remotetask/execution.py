@@ -68,13 +68,13 @@ def run_here(service: TaskService, jobid: int) -> None:
 class JobRun:
     """Runs one claimed job in transactions of this thread."""
 
-    def __init__(self, connection: Any, oid: bytes, jobid: int, identity: str) -> None:
-        """``oid`` is the service's object id; ``identity`` the claimant's."""
+    def __init__(self, connection: Any, oid: bytes, jobid: int, key: int) -> None:
+        """``oid`` is the service's object id; ``key`` the worker's."""
         self._connection = connection
         self._manager = connection.transaction_manager
         self._oid = oid
         self._jobid = jobid
-        self._identity = identity
+        self._key = key
 
     def __call__(self) -> None:
         """Run it, unless it has been taken away; note how it ended.
@@ -124,7 +124,7 @@ class JobRun:
         """The service, and the job if this worker still holds it."""
         service: TaskService = self._connection.get(self._oid)
         job = service.jobs.get(self._jobid)
-        if job is None or not is_held(job, self._identity):
+        if job is None or not is_held(job, self._key):
             return service, None
         return service, job
 
@@ -150,14 +150,14 @@ def _call_task(service: TaskService, job: Job, started: int) -> Any:
 
 def _complete(service: TaskService, job: Job, output: Any, started: int) -> None:
     job.succeed(output, started, service.environment.stamp())
-    service._writer().move(job, COMPLETED)
+    _end(service, job, COMPLETED)
     with site_of(service):
         notify(events.JobCompleted(job, service))
 
 
 def _fail(service: TaskService, job: Job, failure: Failure, started: int) -> None:
     job.fail(failure, started, service.environment.stamp())
-    service._writer().move(job, ERROR)
+    _end(service, job, ERROR)
     log.error("job %s of task %r failed: %s", job.id, job.task, failure)
     undo = _undo_point(service)
     try:
@@ -166,6 +166,14 @@ def _fail(service: TaskService, job: Job, failure: Failure, started: int) -> Non
     except Exception:
         log.exception("job %s: error in a subscriber to its failure", job.id)
         undo()
+
+
+def _end(service: TaskService, job: Job, status: str) -> None:
+    """The job is over.  What a worker holds is counted when it is settled."""
+    if job.claimant is None:
+        service._writer().move(job, status)
+    else:
+        job.enter(status)
 
 
 def _still_claimed(service: TaskService, jobid: int) -> Job | None:

@@ -73,12 +73,12 @@ class Job(Persistent):
     output: Any = None
     #: How many attempts have begun: counted before the task runs.
     attempt: int = 0
-    #: The worker that holds the job while it is processing, or None.
-    claimant: str | None = None
+    #: The key of the worker that took the job last; None if none did.
+    claimant: int | None = None
 
     _status = states.QUEUED
     _created = 0
-    #: When it was queued, if that was later than its creation.
+    #: The time of its entry in a lane's log; None where its slot is its place.
     _queued: int | None = None
     #: When it becomes due, if it was given a time.
     _due: int | None = None
@@ -111,7 +111,8 @@ class Job(Persistent):
     def enter(self, status: str, *, new: bool = False) -> None:
         """Change the status: the only place that does.
 
-        Called by a lane's writer alone, which counts the change.  Raise
+        Called by a lane's writer, which counts the change, and at the end of a
+        worker's attempt, which is counted when it is settled.  Raise
         InvalidTransition.
         """
         if not new:
@@ -156,8 +157,6 @@ class Job(Persistent):
         self._end(started, moment)
 
     def _end(self, started: int, moment: int) -> None:
-        if self.claimant is not None:
-            del self.claimant
         self._started = started
         self._completed = moment
 

@@ -9,8 +9,8 @@ three parts with three kinds of writers, so that none disturbs another:
   short transactions of the library's own.
 
 The numbers of a lane's blocks ascend.  Each block names its successor, which
-may not exist yet; a lane has been read to its end when the head is behind the
-last entry of its last block.
+may not exist yet; a lane has been read to its end when the head is behind all
+of its last block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from BTrees.LOBTree import LOBTree
 from persistent import Persistent
 
 from lovely.remotetask.states import STATUSES
-from lovely.remotetask.table import NOTHING, Block, JobTable, Tally
+from lovely.remotetask.table import NOTHING, Block, JobTable, Tally, add_up
 
 #: How many block numbers are reserved at a time, at least; and at most, for a
 #: transaction that needs more and more.
@@ -31,11 +31,17 @@ RESERVE_MOST = 1024
 
 
 class Head(Persistent):
-    """How far a lane has been read: the next entry is at ``index`` of a block."""
+    """How far a lane has been read."""
 
     def __init__(self, number: int) -> None:
+        #: The number of the block, the next of its jobs, and of its log.
         self.number = number
+        self.slot = 0
         self.index = 0
+
+    def at_end_of(self, block: Block) -> bool:
+        """Whether all of a block has been read."""
+        return self.slot >= len(block.jobs) and self.index >= block.log_length
 
 
 class Sequence(Persistent):
@@ -167,7 +173,7 @@ class Lanes(Persistent):
         """How many jobs there are, by the order of STATUSES."""
         tails = (lane.tail(self.table) for lane in self)
         tallies = [tail.tally for tail in tails if tail is not None]
-        return tuple(map(sum, zip(self._retired, *tallies, strict=True)))
+        return add_up([self._retired, *tallies])
 
     def count(self, status: str) -> int:
         """How many jobs have a status."""
@@ -193,13 +199,12 @@ class Lanes(Persistent):
         removed = 0
         for lane in gone[1:]:
             tail = lane.tail(self.table)
-            if tail is None or lane.head.index >= tail.log_length:
+            if tail is None or lane.head.at_end_of(tail):
                 removed += 1
                 self._retire(lane, tail)
         return removed
 
     def _retire(self, lane: Lane, tail: Block | None) -> None:
         if tail is not None:
-            pairs = zip(self._retired, tail.tally, strict=True)
-            self._retired = tuple(map(sum, pairs))
+            self._retired = add_up([self._retired, tail.tally])
         del self._lanes[lane.key]

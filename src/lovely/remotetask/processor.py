@@ -68,8 +68,8 @@ class Pace:
 class Session:
     """A worker's view of its service through one connection."""
 
-    def __init__(self, db: Any, path: Sequence[str], identity: str | None) -> None:
-        """``identity`` is None for a worker that begins now."""
+    def __init__(self, db: Any, path: Sequence[str], key: int | None) -> None:
+        """``key`` is the worker's; None for one that begins now."""
         self.db = db
         self.connection = db.open()
         self.manager = self.connection.transaction_manager
@@ -78,11 +78,17 @@ class Session:
             service = find_service(self.connection.root(), path)
             self.oid: bytes = service._p_oid
             self.environment: Environment = service.environment
-            self.identity = identity or new_identity(service)
             self._next_rescue = self.environment.monotonic()
+            self.key = self._register() if key is None else key
         except BaseException:
             self.close()
             raise
+
+    def _register(self) -> int:
+        def work(service: TaskService) -> int:
+            return service._workers.register(service, new_identity(service))
+
+        return self._commit(work)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -106,7 +112,7 @@ class Session:
             jobs = reader.take(limit)
             reader.save()
             if jobs:
-                service._workers.claim(service, self.identity, jobs)
+                service._workers.claim(service, self.key, jobs)
             ids = [job.id for job in jobs]
             if reader.gave_up:
                 return ids, 0
@@ -122,11 +128,11 @@ class Session:
 
         def work(service: TaskService) -> list[int]:
             job = service._job(jobid)
-            if is_held(job, self.identity):
+            if is_held(job, self.key):
                 return [jobid]
             if PROCESSING not in TRANSITIONS[job.status]:
                 return []
-            service._workers.claim(service, self.identity, [job])
+            service._workers.claim(service, self.key, [job])
             return [jobid]
 
         return self._commit(work)
@@ -134,7 +140,7 @@ class Session:
     def run(self, jobid: int) -> float:
         """Run one of the jobs that were claimed; how long it took (seconds)."""
         begun = self.environment.monotonic()
-        JobRun(self.connection, self.oid, jobid, self.identity)()
+        JobRun(self.connection, self.oid, jobid, self.key)()
         return self.environment.monotonic() - begun
 
     def rest(self) -> None:
@@ -145,7 +151,7 @@ class Session:
         """The claimed jobs that are not over."""
         self.manager.begin()
         service = self._service()
-        return service._workers.held_by(service, self.identity)
+        return service._workers.held_by(service, self.key)
 
     def rescue(self) -> None:
         """Now and then: queue what dead workers held, and tidy up after them."""
@@ -156,7 +162,7 @@ class Session:
 
         def work(service: TaskService) -> list[int]:
             service._lanes.retire(self.environment.is_gone)
-            return service._workers.rescue(service)
+            return service._workers.rescue(service, self.environment.is_gone)
 
         rescued = self._commit(work)
         if rescued:
@@ -164,7 +170,7 @@ class Session:
 
     def leave(self) -> None:
         """Remove the worker's record; what it holds goes back to the queue."""
-        self._commit(lambda service: service._workers.release(service, self.identity))
+        self._commit(lambda service: service._workers.release(service, self.key))
 
     def _service(self) -> TaskService:
         service: TaskService = self.connection.get(self.oid)
@@ -190,7 +196,7 @@ class SimpleProcessor:
         self.db = db
         self.servicePath = list(servicePath)
         self.waitTime = times.check_seconds("waitTime", waitTime)
-        self._identity: str | None = None
+        self._key: int | None = None
         self._started = False
         self._stopped = threading.Event()
         self._bell: Bell | None = None
@@ -283,8 +289,8 @@ class SimpleProcessor:
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        session = Session(self.db, self.servicePath, self._identity)
-        self._identity = session.identity
+        session = Session(self.db, self.servicePath, self._key)
+        self._key = session.key
         try:
             yield session
         finally:

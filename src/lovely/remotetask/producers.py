@@ -59,29 +59,27 @@ class Writer:
         self.key = key
         self.position = position
         self.numbers: list[int] = []
-
-    def stamp(self, now: int) -> int:
-        """``now``, or a little later, so that entries of a lane ascend."""
-        tail = self._block(self.position.tail)
-        if tail is not None and tail.log:
-            return max(now, tail.entry(tail.log_length - 1)[0] + 1)
-        return now
+        #: Whether processors have something new to look at.
+        self.appended = False
 
     def add(self, job: Job, status: str) -> None:
         """Give a new job its id and put it into the table, in this status."""
         job.enter(status, new=True)
         block = self._block_with_slot()
         job.id = block.put(job)
-        self._count(None, status)
-        if status != STARTLATER:
+        self.count(None, status)
+        if block.number != self.position.tail and status != STARTLATER:
+            # The reader may be past that block: tell it where it will look.
+            job.queue_at(job.stamp)
             self._note(job)
+        self.appended = True
 
     def move(self, job: Job, status: str) -> None:
         """Change a job's status, and the counts with it."""
         old = job.status
         job.enter(status)
         if old != status:
-            self._count(old, status)
+            self.count(old, status)
 
     def enqueue(self, job: Job, status: str) -> None:
         """Change the status of an older job, and give it a place in the queue.
@@ -93,7 +91,13 @@ class Writer:
 
     def remove(self, job: Job) -> None:
         """Count a job that is removed from the table."""
-        self._count(job.status, None)
+        self.count(job.status, None)
+
+    def count(self, old: str | None, new: str | None) -> None:
+        """Count a job that went from one status to another; None is nowhere."""
+        tail = self._tail()
+        tail.count(old, new)
+        self._written(tail)
 
     def reserve(self) -> None:
         """Make ``numbers`` longer."""
@@ -106,15 +110,11 @@ class Writer:
         return self._block(self.position.tail) or self._grow()
 
     def _note(self, job: Job) -> None:
+        self.appended = True
         tail = self._tail()
         if tail.log_full:
             tail = self._grow()
         tail.note(job.stamp, job.id)
-        self._written(tail)
-
-    def _count(self, old: str | None, new: str | None) -> None:
-        tail = self._tail()
-        tail.count(old, new)
         self._written(tail)
 
     def _written(self, tail: Block) -> None:
@@ -201,17 +201,12 @@ class LaneWriter(Writer):
         self._service = service
         self._batch = RESERVE
         self._voted = False
-        self._appended = False
 
     def reserve(self) -> None:
         """Reserve numbers at once: they stay ours whatever becomes of us."""
         hold, count = self._hold, self._batch
         self.numbers = hold.numbers = self._pool.reserve(self._service, hold, count)
         self._batch = min(2 * count, RESERVE_MOST)
-
-    def _note(self, job: Job) -> None:
-        super()._note(job)
-        self._appended = True
 
     # The data manager: how the transaction ends
 
@@ -240,7 +235,7 @@ class LaneWriter(Writer):
         self._hold.numbers = self.numbers[taken:]
         self._voted = False
         self._release()
-        if self._appended:
+        if self.appended:
             jar = self._service._p_jar
             wakeup.notify(jar.db(), self._service._p_oid)
 

@@ -2,8 +2,8 @@
 
 All lanes are merged, by the time of their entries, with the schedule: what has
 a time to wait for.  So the oldest request comes first.  An entry only says
-"look at this job"; it counts if the job still waits with the same time stamp.
-What has been cancelled, removed or asked for again is passed over.
+"look at this job"; it counts if the job still waits in that very place.  What has
+been cancelled, removed or asked for again is passed over.
 
 A reader changes nothing until it is told to: looking is free.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lovely.remotetask import times
 from lovely.remotetask.job import Job
@@ -33,7 +33,18 @@ _LAST_ID = 2**63
 #: that a lane had for it.
 _SCHEDULE, _FOUND = -1, -2
 
-Entry = tuple[int, int]
+
+class Entry(NamedTuple):
+    """A job that asked for a place in the queue."""
+
+    time: int
+    jobid: int
+    #: Whether that is noted in a log; else the job's slot is its place.
+    noted: bool = False
+
+    def is_place_of(self, job: Job) -> bool:
+        """Whether the job has no other place by now."""
+        return job._queued == (self.time if self.noted else None)
 
 
 class LaneCursor:
@@ -42,26 +53,44 @@ class LaneCursor:
     def __init__(self, lanes: Lanes, lane: Lane) -> None:
         self._lanes = lanes
         self._head = lane.head
-        self._index = lane.head.index
+        self._slot, self._index = lane.head.slot, lane.head.index
         self._block = lanes.table.block(lane.head.number)
         self._passed: list[Block] = []
         self._moved = False
 
     def current(self) -> Entry | None:
-        """The next entry (time, id), or None at the end."""
+        """The next entry, or None at the end."""
         while self._block is not None:
-            if self._index < self._block.log_length:
-                return self._block.entry(self._index)
+            entry = self._oldest(self._block)
+            if entry is not None:
+                return entry
             following = self._lanes.table.block(self._block.next)
             if following is None:
                 return None
             self._passed.append(self._block)
-            self._block, self._index, self._moved = following, 0, True
+            self._block, self._slot, self._index = following, 0, 0
+            self._moved = True
         return None
 
-    def advance(self) -> None:
+    def _oldest(self, block: Block) -> Entry | None:
+        """The older one of the next job in a slot and the next in the log."""
+        entries = []
+        while self._slot < len(block.jobs):
+            job = block.jobs[self._slot]
+            if job is not None:
+                entries.append(Entry(job._created, job.id))
+                break
+            self._slot += 1
+        if self._index < block.log_length:
+            entries.append(Entry(*block.entry(self._index), noted=True))
+        return min(entries, default=None)
+
+    def advance(self, entry: Entry) -> None:
         """Go past the current entry."""
-        self._index += 1
+        if entry.noted:
+            self._index += 1
+        else:
+            self._slot += 1
         self._moved = True
 
     def save(self) -> bool:
@@ -71,7 +100,8 @@ class LaneCursor:
         """
         if not self._moved or self._block is None:
             return False
-        self._head.number, self._head.index = self._block.number, self._index
+        self._head.number = self._block.number
+        self._head.slot, self._head.index = self._slot, self._index
         for block in self._passed:
             self._lanes.release(block)
         self._passed, self._moved = [], False
@@ -91,8 +121,8 @@ class QueueReader:
         self._schedule = service._schedule
         self._cursors = [LaneCursor(service._lanes, lane) for lane in service._lanes]
         #: (due, id): for the schedule, and done with there.
-        self._found: set[Entry] = set()
-        self._gone: list[Entry] = []
+        self._found: set[tuple[int, int]] = set()
+        self._gone: list[tuple[int, int]] = []
         self._looked_at = 0
 
     @property
@@ -120,44 +150,44 @@ class QueueReader:
 
     def _due(self) -> Iterator[Job]:
         self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
-        self._heap: list[tuple[int, int, int]] = []
+        self._heap: list[tuple[Entry, int]] = []
         for source in (_SCHEDULE, *range(len(self._cursors))):
             self._look(source)
         while self._heap and not self.gave_up:
             self._looked_at += 1
-            time, jobid, source = heappop(self._heap)
-            self._pass((time, jobid), source)
-            job = self._table.get(jobid)
-            if job is not None and self._counts(job, time, source):
+            entry, source = heappop(self._heap)
+            self._pass(entry, source)
+            job = self._table.get(entry.jobid)
+            if job is not None and self._is_due(job, entry, source):
                 yield job
 
     def _look(self, source: int) -> None:
         """Put what a source has next on the heap."""
         if source == _SCHEDULE:
-            entry = next(self._scheduled, None)
+            scheduled = next(self._scheduled, None)
+            entry = None if scheduled is None else Entry(*scheduled)
         else:
             entry = self._cursors[source].current()
         if entry is not None:
-            heappush(self._heap, (*entry, source))
+            heappush(self._heap, (entry, source))
 
     def _pass(self, entry: Entry, source: int) -> None:
         """Go past an entry of a source, and on to its next."""
         if source == _FOUND:
-            self._found.remove(entry)
+            self._found.remove(entry[:2])
             return
         if source == _SCHEDULE:
-            self._gone.append(entry)
+            self._gone.append(entry[:2])
         else:
-            self._cursors[source].advance()
+            self._cursors[source].advance(entry)
         self._look(source)
 
-    def _counts(self, job: Job, time: int, source: int) -> bool:
-        """Whether an entry means that its job is due."""
+    def _is_due(self, job: Job, entry: Entry, source: int) -> bool:
         if source == _FOUND:
             return True
         if source == _SCHEDULE:
-            return job.status in SCHEDULED and job._due == time
-        if job.stamp != time:
+            return job.status in SCHEDULED and job._due == entry.time
+        if not entry.is_place_of(job):
             return False
         if job.status in SCHEDULED:
             self._find(job)
@@ -168,7 +198,7 @@ class QueueReader:
         due = job.due_after(self._shift)
         self._found.add((due, job.id))
         if due <= self._now:
-            heappush(self._heap, (due, job.id, _FOUND))
+            heappush(self._heap, (Entry(due, job.id), _FOUND))
 
 
 class QueueView(Sequence[Job]):
@@ -184,7 +214,9 @@ class QueueView(Sequence[Job]):
         return self._service._lanes.count(QUEUED)
 
     def __iter__(self) -> Iterator[Job]:
-        return map(self._service.jobs.__getitem__, (i for _, i in self._entries()))
+        return map(
+            self._service.jobs.__getitem__, (entry.jobid for entry in self._entries())
+        )
 
     def __getitem__(self, index: Any) -> Any:
         return list(self)[index]
@@ -195,8 +227,8 @@ class QueueView(Sequence[Job]):
         for lane in self._service._lanes:
             cursor = LaneCursor(self._service._lanes, lane)
             while (entry := cursor.current()) is not None:
-                cursor.advance()
-                job = table.get(entry[1])
-                if job is not None and job.status == QUEUED and job.stamp == entry[0]:
+                cursor.advance(entry)
+                job = table.get(entry.jobid)
+                if job and job.status == QUEUED and entry.is_place_of(job):
                     entries.append(entry)
         return sorted(entries)

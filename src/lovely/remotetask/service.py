@@ -31,7 +31,7 @@ from lovely.remotetask.producers import LocalWriter, Writer, pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
-from lovely.remotetask.workers import Workers, start_attempt
+from lovely.remotetask.workers import Workers, new_identity, start_attempt
 
 
 @implementer(ITaskService)
@@ -105,7 +105,7 @@ class TaskService(Persistent):
             due = times.check_at(at)
         check_picklable(input, f"The input for task {task!r}")
         writer = self._writer()
-        job = Job(0, str(task), input, writer.stamp(now))
+        job = Job(0, str(task), input, now)
         status = states.STARTLATER if startLater else states.QUEUED
         if due is not None and due > now:
             status = states.DELAYED
@@ -118,9 +118,8 @@ class TaskService(Persistent):
         job = self._job(jobid)
         if job.status != states.STARTLATER:
             return False
-        writer = self._writer()
-        job.queue_at(writer.stamp(self.environment.stamp()))
-        writer.enqueue(job, states.QUEUED)
+        job.queue_at(self.environment.stamp())
+        self._writer().enqueue(job, states.QUEUED)
         return True
 
     def cancel(self, jobid: int) -> None:
@@ -134,7 +133,7 @@ class TaskService(Persistent):
         status: Iterable[str] = (states.CANCELLED, states.ERROR, states.COMPLETED),
     ) -> int:
         wanted = states.check_removable(status)
-        left = sum(map(self._lanes.count, wanted))
+        left = sum(map(self.count, wanted))
         removed = 0
         # The counts tell when to stop: what lies behind is not loaded.
         for job in self.jobs.values() if left else ():
@@ -161,7 +160,9 @@ class TaskService(Persistent):
         if status not in states.STATUSES:
             known = ", ".join(map(repr, states.STATUSES))
             raise InvalidArgument(f"status: {status!r} is none of {known}.")
-        return self._lanes.count(status)
+        unsettled = self._workers.unsettled(self)
+        count = self._lanes.count(status) + unsettled.count(status)
+        return count - len(unsettled) if status == states.PROCESSING else count
 
     # Processing in this thread
 
@@ -172,8 +173,8 @@ class TaskService(Persistent):
         job = self._next(now)
         if job is None:
             return None
-        identity = f"{self.environment.process()}/caller"
-        self._workers.claim(self, identity, [job])
+        key = self._workers.register(self, new_identity(self))
+        self._workers.claim(self, key, [job])
         return job.id
 
     def processNext(self, now: float | None = None, jobid: int | None = None) -> bool:
@@ -247,6 +248,7 @@ class TaskService(Persistent):
                 return jobs[0] if jobs else None
 
     def _remove(self, job: Job) -> None:
+        self._workers.settle(self, job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.remove(job.id))
 

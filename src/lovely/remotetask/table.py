@@ -1,8 +1,8 @@
 """The job table: a mapping of id to job, made of blocks.
 
-A *block* holds a fixed run of consecutive ids.  It is also a piece of a lane's
-log (see `lovely.remotetask.lanes`): whoever adds a job writes its block, and that
-one record says what the job is called and that it waits.
+A *block* holds a fixed run of consecutive ids.  It is also a piece of a lane
+(see `lovely.remotetask.lanes`): whoever adds a job writes its block, and that one
+record says what the job is called and that it waits for a processor.
 
 The directory of blocks is spread over several BTrees by block number, so that
 producers that start blocks at the same time write different buckets.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import builtins
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from operator import itemgetter
 from typing import Any, Protocol, TypeVar
@@ -32,8 +32,11 @@ SHARDS = 16
 
 ENTRY = struct.Struct("<qq")
 
+#: Counts by status, in the order of STATUSES.
 Tally = tuple[int, ...]
 NOTHING: Tally = (0,) * len(STATUSES)
+
+_CODES = {2: "h", 4: "i", 8: "q"}
 
 T = TypeVar("T")
 
@@ -43,8 +46,32 @@ def number_of(jobid: int) -> int:
     return (jobid - 1) // SLOTS
 
 
+def add_up(tallies: Iterable[Tally]) -> Tally:
+    """The sum of tallies."""
+    return tuple(map(sum, zip(*tallies, strict=True)))
+
+
+def pack_tally(tally: Tally) -> bytes:
+    """A tally as bytes: 16, 32 or 64 bits for each count.
+
+    One object in the record instead of nine, which ZODB would look at.
+    """
+    largest = builtins.max(map(abs, tally))
+    code = "h" if largest < 2**15 else "i" if largest < 2**31 else "q"
+    return struct.pack(f"<{len(tally)}{code}", *tally)
+
+
+def unpack_tally(packed: bytes) -> Tally:
+    """The tally that `pack_tally` packed."""
+    size = len(packed) // len(STATUSES)
+    return struct.unpack(f"<{len(STATUSES)}{_CODES[size]}", packed)
+
+
 class Block(Persistent):
-    """A run of ids, and a piece of the log of one lane.
+    """A run of ids, and a piece of one lane.
+
+    What waits for a processor is the jobs in the order of their slots, and the
+    log: older jobs that were asked for (again), with the time when they were.
 
     Written by whoever holds the lane, and when a job is removed.
     """
@@ -55,7 +82,7 @@ class Block(Persistent):
     next: int
     #: The jobs by slot; None where one has been removed.
     jobs: list[Job | None]
-    #: Entries (time, id): "look at this job, it asked for a place then".
+    #: Entries (time, id): "look at this older job, it asked for a place then".
     log: bytes
     #: What all writes to this lane have changed in the counts by status.
     tally: Tally
@@ -63,7 +90,7 @@ class Block(Persistent):
     writes: int
 
     def __init__(self, number: int, lane: int, next: int, tally: Tally) -> None:
-        self.__setstate__((number, lane, next, (), b"", tally, 0))
+        self.__setstate__((number, lane, next, (), b"", pack_tally(tally), 0))
 
     def __getstate__(self) -> tuple[Any, ...]:
         jobs = tuple(self.jobs)
@@ -73,15 +100,14 @@ class Block(Persistent):
             self.next,
             jobs,
             self.log,
-            self.tally,
+            pack_tally(self.tally),
             self.writes,
         )
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.number, self.lane, self.next, jobs, self.log, tally, self.writes = state
         self.jobs = list(jobs)
-        # A status that came with a later version has not been counted so far.
-        self.tally = tally + NOTHING[len(tally) :]
+        self.tally = unpack_tally(tally)
 
     @property
     def first_id(self) -> int:
