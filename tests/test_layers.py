@@ -30,6 +30,8 @@ LAYERS = [
     ["queue"],
     ["workers"],
     ["execution"],
+    ["session"],
+    ["crew"],
     ["processor", "processing"],
     ["service"],
     ["__init__"],

@@ -94,6 +94,14 @@ class LaneLost(RemoteTaskError, TransientError):
     """
 
 
+class WorkerLost(RemoteTaskError):
+    """A worker has been taken for lost, and its jobs were taken back.
+
+    It was silent for longer than its lease: it was stopped, or could not reach
+    the database.  Processors begin again as a new worker by themselves.
+    """
+
+
 class NotInDatabase(RemoteTaskError, LookupError):
     """The service has to be in a database for this.
 

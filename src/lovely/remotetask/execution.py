@@ -159,6 +159,11 @@ def _fail(service: TaskService, job: Job, failure: Failure, started: int) -> Non
     job.fail(failure, started, service.environment.stamp())
     _end(service, job, ERROR)
     log.error("job %s of task %r failed: %s", job.id, job.task, failure)
+    announce_failure(service, job)
+
+
+def announce_failure(service: TaskService, job: Job) -> None:
+    """Tell subscribers that a job has failed; what they raise is logged."""
     undo = _undo_point(service)
     try:
         with site_of(service):
@@ -190,7 +195,7 @@ def _still_claimed(service: TaskService, jobid: int) -> Job | None:
 def _give_back(service: TaskService, jobid: int) -> None:
     job = service.jobs.get(jobid)
     if job is not None and job.status == PROCESSING:
-        put_back(service, job, again=False)
+        put_back(service, job)
 
 
 def _current(manager: Any) -> Any:

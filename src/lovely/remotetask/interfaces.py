@@ -94,6 +94,11 @@ class ITaskService(Interface):
     )
     processorArguments = Attribute("Keyword arguments for the processor, a dict.")
 
+    workers = Attribute(
+        "Who processes the service, in any process: a list of "
+        "`lovely.remotetask.workers.WorkerInfo`."
+    )
+
     def getAvailableTasks():
         """The tasks that `add` accepts: a dict of name (str) to `ITask`."""
 

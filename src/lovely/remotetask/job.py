@@ -75,6 +75,8 @@ class Job(Persistent):
     attempt: int = 0
     #: The key of the worker that took the job last; None if none did.
     claimant: int | None = None
+    #: How many workers were lost while they held the job.
+    crashes: int = 0
 
     _status = states.QUEUED
     _created = 0

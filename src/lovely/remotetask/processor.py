@@ -1,218 +1,111 @@
-"""Processors: the loops that take jobs of a service and run them."""
+"""Processors: the loops that take jobs of a service and have them run.
+
+A processor is a worker: a crew of threads claims and runs jobs, while the
+processor's own thread shows that the worker lives, and looks after lost ones.
+The two kinds differ only in the size of the crew.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from zope.interface import implementer
 
 from lovely.remotetask import times
-from lovely.remotetask.environment import Environment
-from lovely.remotetask.errors import ServiceNotFound
-from lovely.remotetask.execution import JobRun
+from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    ServiceNotFound,
+    WorkerLost,
+)
 from lovely.remotetask.interfaces import IProcessor
-from lovely.remotetask.own import commit_retrying
-from lovely.remotetask.queue import QueueReader
-from lovely.remotetask.sites import find_service, is_closed
-from lovely.remotetask.states import PROCESSING, TRANSITIONS
+from lovely.remotetask.session import Session
+from lovely.remotetask.sites import is_closed
 from lovely.remotetask.wakeup import Bell
-from lovely.remotetask.workers import is_held, new_identity
-
-if TYPE_CHECKING:
-    from lovely.remotetask.service import TaskService
-
-T = TypeVar("T")
+from lovely.remotetask.workers import Lease
 
 log = logging.getLogger("lovely.remotetask")
 
 #: How long the ancestor waited after it had started a thread, in seconds.
 THREAD_STARTUP_WAIT = 0.05
-
-#: A claim takes jobs for about so many seconds, and at most so many jobs.
-CLAIM_SECONDS = 0.2
-CLAIM_MOST = 100
-#: The shortest sleep, and the pause after an error of the database (seconds).
-SHORTEST_WAIT = 0.01
-ERROR_WAIT = 1.0
-#: How often to look for workers whose processes are gone (seconds).
+#: How often to look for workers that are lost (seconds).
 RESCUE_SECONDS = 1.0
 
 
-class Pace:
-    """How many jobs to claim at a time, from how long they have taken lately.
+class Every:
+    """Tells when something is due that is to be done every so many seconds."""
 
-    The more at a time, the fewer commits; but what has been claimed waits for
-    this processor, while others might be free.
-    """
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next: float | None = None
 
-    def __init__(self) -> None:
-        self._average = CLAIM_SECONDS
-        self._last = 1
-
-    def took(self, seconds: float) -> None:
-        """A job took so long."""
-        self._average += 0.2 * (seconds - self._average)
-
-    def size(self) -> int:
-        """How many jobs to claim now."""
-        fitting = int(CLAIM_SECONDS / max(self._average, 1e-6))
-        self._last = max(1, min(fitting, 2 * self._last, CLAIM_MOST))
-        return self._last
-
-
-class Session:
-    """A worker's view of its service through one connection."""
-
-    def __init__(self, db: Any, path: Sequence[str], key: int | None) -> None:
-        """``key`` is the worker's; None for one that begins now."""
-        self.db = db
-        self.connection = db.open()
-        self.manager = self.connection.transaction_manager
-        try:
-            self.manager.begin()
-            service = find_service(self.connection.root(), path)
-            self.oid: bytes = service._p_oid
-            self.environment: Environment = service.environment
-            self._next_rescue = self.environment.monotonic()
-            self.key = self._register() if key is None else key
-        except BaseException:
-            self.close()
-            raise
-
-    def _register(self) -> int:
-        def work(service: TaskService) -> int:
-            return service._workers.register(service, new_identity(service))
-
-        return self._commit(work)
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self.manager.abort()
-        self.connection.close()
-
-    def has_jobs(self) -> bool:
-        """Whether a job is due."""
-        self.manager.begin()
-        return self._service().hasJobsWaiting()
-
-    def claim(self, limit: int) -> tuple[list[int], int | None]:
-        """Take jobs that are due, at most so many, and commit.
-
-        Return their ids, and, if there are none, when the next one of the
-        schedule is due (microseconds since the epoch, or None).
-        """
-
-        def work(service: TaskService) -> tuple[list[int], int | None]:
-            reader = QueueReader(service)
-            jobs = reader.take(limit)
-            reader.save()
-            if jobs:
-                service._workers.claim(service, self.key, jobs)
-            ids = [job.id for job in jobs]
-            if reader.gave_up:
-                return ids, 0
-            return ids, service._schedule.minKey()[0] if service._schedule else None
-
-        return self._commit(work)
-
-    def claim_job(self, jobid: int) -> list[int]:
-        """Take that job, if it waits or is ours; [its id] or [].
-
-        Raise UnknownJob.
-        """
-
-        def work(service: TaskService) -> list[int]:
-            job = service._job(jobid)
-            if is_held(job, self.key):
-                return [jobid]
-            if PROCESSING not in TRANSITIONS[job.status]:
-                return []
-            service._workers.claim(service, self.key, [job])
-            return [jobid]
-
-        return self._commit(work)
-
-    def run(self, jobid: int) -> float:
-        """Run one of the jobs that were claimed; how long it took (seconds)."""
-        begun = self.environment.monotonic()
-        JobRun(self.connection, self.oid, jobid, self.key)()
-        return self.environment.monotonic() - begun
-
-    def rest(self) -> None:
-        """Let go of the snapshot while there is nothing to do."""
-        self.manager.abort()
-
-    def held(self) -> list[int]:
-        """The claimed jobs that are not over."""
-        self.manager.begin()
-        service = self._service()
-        return service._workers.held_by(service, self.key)
-
-    def rescue(self) -> None:
-        """Now and then: queue what dead workers held, and tidy up after them."""
-        now = self.environment.monotonic()
-        if now < self._next_rescue:
-            return
-        self._next_rescue = now + RESCUE_SECONDS
-
-        def work(service: TaskService) -> list[int]:
-            service._lanes.retire(self.environment.is_gone)
-            return service._workers.rescue(service, self.environment.is_gone)
-
-        rescued = self._commit(work)
-        if rescued:
-            log.warning("jobs %s were held by processes that are gone", rescued)
-
-    def leave(self) -> None:
-        """Remove the worker's record; what it holds goes back to the queue."""
-        self._commit(lambda service: service._workers.release(service, self.key))
-
-    def _service(self) -> TaskService:
-        service: TaskService = self.connection.get(self.oid)
-        return service
-
-    def _commit(self, work: Callable[[TaskService], T]) -> T:
-        return commit_retrying(
-            self.manager, self.environment, lambda: work(self._service())
-        )
+    def due(self, now: float) -> bool:
+        """Whether it is due, now for the first time, or again."""
+        if self._next is not None and now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 @implementer(IProcessor)
 class SimpleProcessor:
     """Runs the jobs of one service one at a time, in their order."""
 
+    #: How many jobs run at a time.
+    maxThreads = 1
+
     def __init__(
-        self, db: Any, servicePath: Sequence[str], waitTime: float = 1.0
+        self,
+        db: Any,
+        servicePath: Sequence[str],
+        waitTime: float = 1.0,
+        *,
+        heartbeat: float = Lease().heartbeat,
+        lease: float = Lease().seconds,
     ) -> None:
-        """``waitTime``: look for jobs at least every so many seconds.
+        """Numbers are seconds.
+
+        ``waitTime``
+            look for jobs at least so often, even if nothing has been heard.
+        ``heartbeat``
+            show so often that the worker lives.
+        ``lease``
+            a worker that has not done so for that long is taken for lost.
 
         Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).
         """
         self.db = db
         self.servicePath = list(servicePath)
         self.waitTime = times.check_seconds("waitTime", waitTime)
-        self._key: int | None = None
-        self._started = False
+        self._lease = Lease.checked(heartbeat, lease)
+        self._crew: Crew | None = None
         self._stopped = threading.Event()
         self._bell: Bell | None = None
+        #: For claims outside the loop: the worker's key.
+        self._key: int | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {'/'.join(self.servicePath)}>"
 
     @property
     def running(self) -> bool:
-        """Whether it runs and has not been told to stop.
+        """Whether it has not been told to stop.
 
         A thread that runs a processor may also be told by its attribute
         ``running``.
         """
         told = getattr(threading.current_thread(), "running", True)
-        return self._started and bool(told) and not self._stopped.is_set()
+        return bool(told) and not self._stopped.is_set()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads that run jobs."""
+        return [] if self._crew is None else list(self._crew.threads)
 
     def stop(self) -> None:
         """Ask the processor to end; return at once."""
@@ -225,73 +118,137 @@ class SimpleProcessor:
             return session.has_jobs()
 
     def claimNextJob(self) -> int | None:
-        with self._session() as session:
-            claimed, _ = session.claim(1)
+        with self._claiming() as session:
+            claimed = session.claim(session.own_key, 1).jobs
             return claimed[0] if claimed else None
 
     def processNext(self, jobid: int | None = None) -> bool:
-        with self._session() as session:
-            claimed = session.claim(1)[0] if jobid is None else session.claim_job(jobid)
+        with self._claiming() as session:
+            key = session.own_key
+            if jobid is None:
+                claimed = session.claim(key, 1).jobs
+            else:
+                claimed = session.claim_job(jobid)
             for claim in claimed:
-                session.run(claim)
-            if not session.held():
-                session.leave()
+                session.run(claim, key)
             return bool(claimed)
 
     def __call__(self) -> None:
-        self._started = True
         try:
             while self.running:
                 self._serve_until_error()
         finally:
-            self._started = False
+            if self._crew is not None:
+                self._crew.stop()
 
     def _serve_until_error(self) -> None:
-        """Serve until told to stop, or until the database fails."""
+        """Serve until told to stop, or until something is wrong.
+
+        The crew goes on with its jobs meanwhile.
+        """
         try:
             with self._session() as session:
                 self._serve(session)
         except ServiceNotFound as error:
             log.warning("%s", error)
             self._stopped.wait(max(self.waitTime, SHORTEST_WAIT))
+        except WorkerLost as error:
+            log.warning("%s Going on as a new worker.", error)
+            self._key = None
+            if self._crew is not None:
+                self._crew.drop()
         except Exception:
             if is_closed(self.db):
                 self._stopped.set()
                 return
-            log.exception("processor of %s: trying again", "/".join(self.servicePath))
+            log.exception("%r: trying again", self)
             self._stopped.wait(ERROR_WAIT)
 
     def _serve(self, session: Session) -> None:
-        self._bell = Bell(self.db, session.oid)
-        waiting = deque(session.held())
-        pace = Pace()
-        while self.running:
-            self._bell.clear()
-            due = None
-            if not waiting:
-                session.rescue()
-                claimed, due = session.claim(pace.size())
-                waiting.extend(claimed)
-            if waiting:
-                pace.took(session.run(waiting[0]))
-                waiting.popleft()
-            else:
-                session.rest()
-                self._bell.wait(self._idle_seconds(session.environment, due))
-        session.leave()
+        """Look after the crew until told to stop; then clear up.
 
-    def _idle_seconds(self, environment: Environment, due: int | None) -> float:
-        """How long to sleep when the next scheduled job is due then."""
-        seconds = self.waitTime
-        if due is not None:
-            seconds = min(seconds, due / 1_000_000 - environment.time())
-        return max(seconds, SHORTEST_WAIT)
+        Until it has ended, the worker shows that it lives.
+        """
+        bell = self._bell = self._bell or Bell(self.db, session.oid)
+        self._key = session.register(self.maxThreads, self._lease)
+        crew = self._crew = self._crew or Crew(
+            self.maxThreads,
+            self._key,
+            open_session=lambda: Session(self.db, self.servicePath),
+            bell=bell,
+            waitTime=self.waitTime,
+            environment=session.environment,
+        )
+        crew.key = self._key
+        beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
+        while self.running:
+            self._look_after(session, crew, beat, rescue)
+            self._stopped.wait(RESCUE_SECONDS)
+        session.give_back(crew.stop())
+        while not crew.has_ended(RESCUE_SECONDS):
+            self._look_after(session, crew, beat, rescue)
+        session.leave()
+        self._key = self._crew = None
+
+    def _look_after(
+        self, session: Session, crew: Crew, beat: Every, rescue: Every
+    ) -> None:
+        """What is to be done now and then.  Raise WorkerLost."""
+        now = session.environment.monotonic()
+        if crew.key is None:
+            raise WorkerLost("The worker was lost.")
+        if beat.due(now):
+            session.beat()
+        if rescue.due(now):
+            session.rescue()
+        late = crew.take_back()
+        if late:
+            session.give_back(late)
+        session.rest()
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
         session = Session(self.db, self.servicePath, self._key)
-        self._key = session.key
         try:
             yield session
         finally:
-            session.close()
+            close(session)
+
+    @contextmanager
+    def _claiming(self) -> Iterator[Session]:
+        """A session for single calls; the worker ends when it holds no job."""
+        with self._session() as session:
+            session.register(1, self._lease)
+            try:
+                yield session
+            finally:
+                self._key = session.key
+                if not session.held():
+                    self._key = None
+                    session.leave()
+
+
+@implementer(IProcessor)
+class MultiProcessor(SimpleProcessor):
+    """Runs several jobs of one service at a time, each in a thread."""
+
+    def __init__(
+        self,
+        db: Any,
+        servicePath: Sequence[str],
+        waitTime: float = 1.0,
+        maxThreads: int = 5,
+        **options: Any,
+    ) -> None:
+        """``maxThreads``: how many jobs run at a time, an int from 1 on.
+
+        The rest is as in `SimpleProcessor`.
+        """
+        super().__init__(db, servicePath, waitTime, **options)
+        if isinstance(maxThreads, bool) or not isinstance(maxThreads, int):
+            raise InvalidType(
+                f"maxThreads: an int is needed, not {type(maxThreads).__name__}."
+            )
+        if maxThreads < 1:
+            raise InvalidArgument(f"maxThreads: 1 or more, not {maxThreads!r}.")
+        self.maxThreads = maxThreads

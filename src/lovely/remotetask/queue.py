@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lovely.remotetask import times
@@ -124,15 +123,32 @@ class QueueReader:
         self._found: set[tuple[int, int]] = set()
         self._gone: list[tuple[int, int]] = []
         self._looked_at = 0
+        self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
+        self._heap: list[tuple[Entry, int]] = []
+        for source in (_SCHEDULE, *range(len(self._cursors))):
+            self._look(source)
 
     @property
     def gave_up(self) -> bool:
         """Whether `take` stopped early, and there may be more."""
         return self._looked_at >= MOST_ENTRIES
 
-    def take(self, limit: int) -> list[Job]:
-        """The next jobs that are due, at most so many."""
-        return list(islice(self._due(), limit))
+    def take(self, limit: int, *, suspects: bool = True) -> list[Job]:
+        """The next jobs that are due, at most so many.
+
+        A suspect, which a worker was lost with, comes alone; without
+        ``suspects``, the jobs end before the first.
+        """
+        taken: list[Job] = []
+        while len(taken) < limit and (found := self._next()) is not None:
+            job, entry, source = found
+            if job.crashes and (taken or not suspects):
+                break
+            self._pass(entry, source)
+            taken.append(job)
+            if job.crashes:
+                break
+        return taken
 
     def save(self) -> bool:
         """Write down how far it has come; whether there was anything to write."""
@@ -148,18 +164,18 @@ class QueueReader:
         self._gone, self._found = [], set()
         return changed
 
-    def _due(self) -> Iterator[Job]:
-        self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
-        self._heap: list[tuple[Entry, int]] = []
-        for source in (_SCHEDULE, *range(len(self._cursors))):
-            self._look(source)
+    def _next(self) -> tuple[Job, Entry, int] | None:
+        """The first job that is due, without going past it."""
         while self._heap and not self.gave_up:
-            self._looked_at += 1
-            entry, source = heappop(self._heap)
-            self._pass(entry, source)
+            entry, source = self._heap[0]
             job = self._table.get(entry.jobid)
             if job is not None and self._is_due(job, entry, source):
-                yield job
+                return job, entry, source
+            self._looked_at += 1
+            self._pass(entry, source)
+            if source >= 0 and job is not None and entry.is_place_of(job):
+                self._find(job)
+        return None
 
     def _look(self, source: int) -> None:
         """Put what a source has next on the heap."""
@@ -172,7 +188,8 @@ class QueueReader:
             heappush(self._heap, (entry, source))
 
     def _pass(self, entry: Entry, source: int) -> None:
-        """Go past an entry of a source, and on to its next."""
+        """Go past the first entry, and on to the next of its source."""
+        heappop(self._heap)
         if source == _FOUND:
             self._found.remove(entry[:2])
             return
@@ -187,14 +204,12 @@ class QueueReader:
             return True
         if source == _SCHEDULE:
             return job.status in SCHEDULED and job._due == entry.time
-        if not entry.is_place_of(job):
-            return False
-        if job.status in SCHEDULED:
-            self._find(job)
-        return job.status == QUEUED
+        return job.status == QUEUED and entry.is_place_of(job)
 
     def _find(self, job: Job) -> None:
-        """A lane has a job that waits for a time: for now, or for the schedule."""
+        """If a lane had a job that waits for a time: keep it for the schedule."""
+        if job.status not in SCHEDULED:
+            return
         due = job.due_after(self._shift)
         self._found.add((due, job.id))
         if due <= self._now:

@@ -31,7 +31,7 @@ from lovely.remotetask.producers import LocalWriter, Writer, pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
-from lovely.remotetask.workers import Workers, new_identity, start_attempt
+from lovely.remotetask.workers import WorkerInfo, Workers, start_attempt
 
 
 @implementer(ITaskService)
@@ -74,10 +74,14 @@ class TaskService(Persistent):
         raise UnknownTask(name)
 
     def _registries(self) -> list[Any]:
-        """Where tasks are looked up: as usual, then where the service lies."""
+        """Where tasks are looked up: as usual, where the service lies, globally.
+
+        The last is not in vain: Pyramid can put its own registry first.
+        """
         site = nearest_site(self)
         local = [] if site is None else [site.getSiteManager()]
-        return [zope.component.getSiteManager(), *local]
+        everywhere = zope.component.getGlobalSiteManager()
+        return [zope.component.getSiteManager(), *local, everywhere]
 
     # Jobs
 
@@ -173,7 +177,7 @@ class TaskService(Persistent):
         job = self._next(now)
         if job is None:
             return None
-        key = self._workers.register(self, new_identity(self))
+        key = self._workers.register(self)
         self._workers.claim(self, key, [job])
         return job.id
 
@@ -211,6 +215,10 @@ class TaskService(Persistent):
     def waitProcessing(self, timeout: float | None = None) -> bool:
         background = self._background()
         return background is None or background.wait(timeout)
+
+    @property
+    def workers(self) -> list[WorkerInfo]:
+        return [self._workers.info(self, worker) for worker in self._workers]
 
     def _background(self) -> processing.Background | None:
         return None if self.__name__ is None else processing.of(self)

@@ -14,6 +14,7 @@ import builtins
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
@@ -243,7 +244,7 @@ class JobTable(Persistent, Mapping[int, Job]):
     def _in_blocks(
         self, first: int | None, last: int | None
     ) -> Iterator[tuple[int, Job]]:
-        ranges = [tree.items(first, last) for tree in self._shards]
+        ranges = [_blocks(tree, first, last) for tree in self._shards]
         for _, block in merge(*ranges, key=itemgetter(0)):
             for jobid, job in enumerate(block.jobs, block.first_id):
                 if job is not None:
@@ -283,6 +284,15 @@ class JobTable(Persistent, Mapping[int, Job]):
         block.jobs[(jobid - 1) % SLOTS] = None
         block._p_changed = True
         return block
+
+
+def _blocks(
+    tree: Any, first: int | None, last: int | None
+) -> Iterator[tuple[int, Block]]:
+    """The items of a BTree in order, whatever is dropped or added meanwhile."""
+    while chunk := list(islice(tree.items(first, last), 100)):
+        yield from chunk
+        first = chunk[-1][0] + 1
 
 
 def _has(tree: Any, number: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""Who has claimed what: records of workers, and rescue.
+"""Who has claimed what: records of workers, heartbeats, and rescue.
 
 A *worker* is one started processor in one process.  Its record notes the jobs
 that it has claimed, in the same commit as the claim.
@@ -7,23 +7,34 @@ A worker that finishes a job writes the job, and nothing else of the library's:
 one record.  So the job stays on the worker's record, and is counted there, until
 it is *settled*: by the worker's next claim, or by whoever changes the job before
 that.  Both write the worker's record, so that it happens once.
+
+A worker writes its `Pulse` now and then.  Whether one has been silent for too
+long is judged by the storage's clock, which is in the transaction ids: those of
+its heartbeats against those of one's own.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from BTrees.LOBTree import LOBTree
 from persistent import Persistent
+from persistent.timestamp import TimeStamp
+from ZODB.utils import z64
 
-from lovely.remotetask.job import Job
-from lovely.remotetask.states import PROCESSING, QUEUED
+from lovely.remotetask import times
+from lovely.remotetask.errors import InvalidArgument
+from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.states import ERROR, PROCESSING, QUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from lovely.remotetask.service import TaskService
+
+#: So many workers may die while they hold a job; then the job is in error.
+MOST_CRASHES = 3
 
 _serial = itertools.count(1)
 
@@ -35,16 +46,102 @@ def new_identity(service: TaskService) -> str:
     return f"{environment.process()}/{next(_serial)}-{unique:08x}"
 
 
+class Lease(NamedTuple):
+    """How often a worker's heart beats, and how long its claims are good."""
+
+    heartbeat: float = 5.0
+    seconds: float = 60.0
+
+    @classmethod
+    def checked(cls, heartbeat: object, lease: object) -> Lease:
+        """Raise InvalidType (a TypeError) or InvalidArgument (a ValueError)."""
+        beat = times.check_seconds("heartbeat", heartbeat)
+        seconds = times.check_seconds("lease", lease)
+        if beat <= 0:
+            raise InvalidArgument("heartbeat: more than 0 seconds are needed.")
+        if seconds < 2 * beat:
+            raise InvalidArgument(
+                f"lease: {seconds!r} seconds are too short for a heartbeat every "
+                f"{beat!r}; at least twice as long is needed."
+            )
+        return cls(beat, seconds)
+
+
+class WorkerInfo(NamedTuple):
+    """What can be known of a worker; see ``ITaskService.workers``."""
+
+    #: Never used again.
+    identity: str
+    host: str
+    pid: int
+    started: datetime | None
+    #: How many jobs it runs at a time.
+    threads: int
+    #: The ids of the jobs that it has claimed and not finished.
+    held: tuple[int, ...]
+    #: By the storage's clock; None before the first was committed.
+    heartbeat: datetime | None
+    lease: Lease
+
+
+class Pulse(Persistent):
+    """A worker's heartbeat: that it is written says all."""
+
+    beats = 0
+
+
 class Worker(Persistent):
     """The record of one worker."""
 
-    def __init__(self, key: int, identity: str, started: int) -> None:
+    def __init__(
+        self, key: int, identity: str, started: int, threads: int, lease: Lease
+    ) -> None:
         self.key = key
         self.identity = identity
         #: Microseconds since the epoch.
         self.started = started
+        self.threads = threads
+        self._lease = tuple(lease)
+        self.pulse = Pulse()
         #: The ids of the jobs that it has claimed and that are not settled.
         self.held: tuple[int, ...] = ()
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(*self._lease)
+
+    @property
+    def beat(self) -> float | None:
+        """The storage's time of the last heartbeat, in seconds; None before it."""
+        self.pulse._p_activate()
+        serial = self.pulse._p_serial
+        return None if serial == z64 else TimeStamp(serial).timeTime()
+
+
+class Watch:
+    """What a worker has seen of the others' heartbeats.
+
+    A jump of the storage's clock makes every heartbeat look old.  So one must
+    also have seen for oneself that a heart did not beat.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[float | None, float]] = {}
+
+    def silence(self, worker: Worker, now: float) -> float:
+        """For how many seconds, up to ``now``, no heartbeat has been seen."""
+        beat, since = self._seen.get(worker.key, (None, now))
+        if beat != worker.beat:
+            since = now
+        self._seen[worker.key] = worker.beat, since
+        return now - since
+
+
+class Rescue(NamedTuple):
+    """What became of the jobs of workers that are gone: their ids."""
+
+    queued: list[int]
+    failed: list[int]
 
 
 class Workers(Persistent):
@@ -57,12 +154,23 @@ class Workers(Persistent):
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._records.values()))
 
-    def register(self, service: TaskService, identity: str) -> int:
-        """A new worker; its key."""
+    def get(self, key: int) -> Worker | None:
+        """The record with a key, or None."""
+        return self._records.get(key)
+
+    def register(
+        self, service: TaskService, threads: int = 1, lease: Lease | None = None
+    ) -> int:
+        """A new worker in this process; its key."""
         self._last_key += 1
-        worker = Worker(self._last_key, identity, service.environment.stamp())
-        self._records[worker.key] = worker
-        return worker.key
+        self._records[self._last_key] = Worker(
+            self._last_key,
+            new_identity(service),
+            service.environment.stamp(),
+            threads,
+            lease or Lease(),
+        )
+        return self._last_key
 
     def claim(self, service: TaskService, key: int, jobs: Iterable[Job]) -> None:
         """Take jobs for a worker, and settle those that are over."""
@@ -72,6 +180,16 @@ class Workers(Persistent):
             start_attempt(service, job, key)
             held.append(job.id)
         worker.held = tuple(held)
+
+    def give_back(self, service: TaskService, key: int, jobids: Iterable[int]) -> None:
+        """Jobs that a worker has claimed and not begun go back to their places."""
+        worker = self._records.get(key)
+        if worker is not None:
+            unfinished = set(self._settle_all(service, worker))
+            given = [jobid for jobid in jobids if jobid in unfinished]
+            for jobid in given:
+                put_back(service, service.jobs[jobid])
+            worker.held = tuple(sorted(unfinished.difference(given)))
 
     def held_by(self, service: TaskService, key: int) -> list[int]:
         """The jobs that a worker has claimed and not finished."""
@@ -93,38 +211,48 @@ class Workers(Persistent):
         jobs = (service.jobs[jobid] for worker in self for jobid in worker.held)
         return [job.status for job in jobs if job.status != PROCESSING]
 
-    def release(self, service: TaskService, key: int) -> list[int]:
-        """Remove a worker; what it has not begun goes back to its old place."""
-        return self._remove(service, key, again=False)
-
-    def rescue(self, service: TaskService, is_gone: Callable[[str], bool]) -> list[int]:
-        """Queue anew what workers held whose processes are gone; the ids."""
-        rescued: list[int] = []
-        for worker in self:
-            if is_gone(worker.identity):
-                rescued += self._remove(service, worker.key, again=True)
-        return rescued
-
-    def _remove(self, service: TaskService, key: int, again: bool) -> list[int]:
+    def leave(self, service: TaskService, key: int) -> None:
+        """Remove a worker; what it has not begun goes back to its place."""
         worker = self._records.pop(key, None)
-        if worker is None:
-            return []
-        unfinished = self._settle_all(service, worker)
-        for jobid in unfinished:
-            put_back(service, service.jobs[jobid], again=again)
-        return unfinished
+        if worker is not None:
+            for jobid in self._settle_all(service, worker):
+                put_back(service, service.jobs[jobid])
+
+    def rescue(self, service: TaskService, is_lost: Callable[[Worker], bool]) -> Rescue:
+        """Take back what lost workers hold.
+
+        A job that several workers have died with ends in error.
+        """
+        rescue = Rescue([], [])
+        for worker in self:
+            if is_lost(worker):
+                del self._records[worker.key]
+                for jobid in self._settle_all(service, worker):
+                    saved = _rescue(service, service.jobs[jobid])
+                    (rescue.queued if saved else rescue.failed).append(jobid)
+        return rescue
 
     def _settle_all(self, service: TaskService, worker: Worker) -> list[int]:
         """Count how a worker's jobs ended; return those that have not."""
         unfinished = _unfinished(service, worker)
-        for jobid in set(worker.held).difference(unfinished):
+        for jobid in sorted(set(worker.held).difference(unfinished)):
             service._writer().count(PROCESSING, service.jobs[jobid].status)
         return unfinished
 
-
-def _unfinished(service: TaskService, worker: Worker) -> list[int]:
-    jobs = service.jobs
-    return [jobid for jobid in worker.held if is_held(jobs[jobid], worker.key)]
+    def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
+        """What can be known of a worker."""
+        host, pid = worker.identity.split("/")[:2]
+        beat = worker.beat
+        return WorkerInfo(
+            worker.identity,
+            host.partition(":")[0],
+            int(pid),
+            times.to_datetime(worker.started),
+            worker.threads,
+            tuple(_unfinished(service, worker)),
+            None if beat is None else times.to_datetime(times.from_seconds(beat)),
+            worker.lease,
+        )
 
 
 def is_held(job: Job, key: int | None) -> bool:
@@ -140,15 +268,37 @@ def start_attempt(service: TaskService, job: Job, key: int | None) -> None:
         job.claimant = key
 
 
-def put_back(service: TaskService, job: Job, *, again: bool) -> None:
-    """Queue a claimed job: ``again`` behind the others, else where it was.
+def put_back(service: TaskService, job: Job) -> None:
+    """Queue a claimed job that has not begun, where it was.
 
-    One that goes back to its place was never begun: the attempt is not counted.
+    The attempt is not counted.
     """
-    if again:
-        job.queue_at(service.environment.stamp())
-    else:
-        job.queue_at(job.stamp)
-        job.attempt -= 1
+    job.attempt -= 1
+    _queue(service, job, job.stamp)
+
+
+def _rescue(service: TaskService, job: Job) -> bool:
+    """Queue a job anew whose worker is lost; False if that happened too often."""
+    now = service.environment.stamp()
+    job.crashes += 1
+    if job.crashes < MOST_CRASHES:
+        _queue(service, job, now)
+        return True
+    text = (
+        f"{job.crashes} workers in a row were lost while they held the job. If it "
+        "is to be tried again, find out first whether it made them crash."
+    )
+    job.fail(Failure("WorkerLost", text, ""), now, now)
+    service._writer().move(job, ERROR)
+    return False
+
+
+def _queue(service: TaskService, job: Job, moment: int) -> None:
+    job.queue_at(moment)
     job.claimant = None
     service._writer().enqueue(job, QUEUED)
+
+
+def _unfinished(service: TaskService, worker: Worker) -> list[int]:
+    jobs = service.jobs
+    return [jobid for jobid in worker.held if is_held(jobs[jobid], worker.key)]

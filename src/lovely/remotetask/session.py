@@ -1,0 +1,205 @@
+"""A worker's view of its service: claims, heartbeats, rescue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from lovely.remotetask.environment import Environment
+from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.execution import JobRun, announce_failure
+from lovely.remotetask.own import commit_retrying
+from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.sites import find_service
+from lovely.remotetask.states import PROCESSING, TRANSITIONS
+from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
+
+if TYPE_CHECKING:
+    from lovely.remotetask.service import TaskService
+
+T = TypeVar("T")
+
+log = logging.getLogger("lovely.remotetask")
+
+
+class Claim(NamedTuple):
+    """What a claim brought."""
+
+    #: The ids of the jobs that were taken.
+    jobs: list[int]
+    #: Whether that is one job which a worker was lost with before.
+    suspect: bool = False
+    #: When the next job of the schedule is due: microseconds since the epoch.
+    due: int | None = None
+
+
+class Session:
+    """One connection to a service, used by one thread of a worker."""
+
+    def __init__(self, db: Any, path: Sequence[str], key: int | None = None) -> None:
+        """``key`` is the worker's; None before it is registered.
+
+        Raise ServiceNotFound.
+        """
+        self.key = key
+        self.connection = db.open()
+        self.manager = self.connection.transaction_manager
+        try:
+            self.manager.begin()
+            service = find_service(self.connection.root(), path)
+            self.oid: bytes = service._p_oid
+            self.environment: Environment = service.environment
+        except BaseException:
+            self.close()
+            raise
+        self._watch = Watch()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        try:
+            self.manager.abort()
+        finally:
+            self.connection.close()
+
+    def rest(self) -> None:
+        """Let go of the snapshot while there is nothing to do."""
+        self.manager.abort()
+
+    def has_jobs(self) -> bool:
+        """Whether a job is due."""
+        self.manager.begin()
+        return self._service().hasJobsWaiting()
+
+    def register(self, threads: int, lease: Lease) -> int:
+        """Begin as a worker, unless it has a key already; the key."""
+        if self.key is None:
+            self.key = self._commit(
+                lambda service: service._workers.register(service, threads, lease)
+            )
+        return self.key
+
+    def leave(self) -> None:
+        """End as a worker; what has been claimed and not begun goes back."""
+        key, self.key = self.own_key, None
+        self._commit(lambda service: service._workers.leave(service, key))
+
+    def beat(self) -> None:
+        """Show that the worker lives.  Raise WorkerLost."""
+
+        def work(service: TaskService) -> None:
+            self._record(service, self.own_key).pulse.beats += 1
+
+        self._commit(work)
+
+    def claim(self, key: int, limit: int, *, suspects: bool = True) -> Claim:
+        """Take jobs for a worker that are due, at most so many, and commit.
+
+        Without ``suspects``, leave jobs that a worker was lost with.  Such a job
+        is taken alone, lest others be suspected with it.  Raise WorkerLost.
+        """
+
+        def work(service: TaskService) -> Claim:
+            self._record(service, key)
+            reader = QueueReader(service)
+            jobs = reader.take(limit, suspects=suspects)
+            reader.save()
+            if jobs:
+                service._workers.claim(service, key, jobs)
+            due = service._schedule.minKey()[0] if service._schedule else None
+            suspect = bool(jobs and jobs[0].crashes)
+            due = 0 if reader.gave_up else due
+            return Claim([job.id for job in jobs], suspect, due)
+
+        return self._commit(work)
+
+    def claim_job(self, jobid: int) -> list[int]:
+        """Take that job, if it waits or is ours; [its id] or [].
+
+        Raise UnknownJob, WorkerLost.
+        """
+
+        def work(service: TaskService) -> list[int]:
+            job = service._job(jobid)
+            if is_held(job, self.own_key):
+                return [jobid]
+            if PROCESSING not in TRANSITIONS[job.status]:
+                return []
+            self._record(service, self.own_key)
+            service._workers.claim(service, self.own_key, [job])
+            return [jobid]
+
+        return self._commit(work)
+
+    def give_back(self, jobids: Sequence[int]) -> None:
+        """Put jobs back that have been claimed and not begun."""
+        self._commit(
+            lambda service: service._workers.give_back(service, self.own_key, jobids)
+        )
+
+    def run(self, jobid: int, key: int) -> None:
+        """Run a job that was claimed for a worker."""
+        JobRun(self.connection, self.oid, jobid, key)()
+
+    def held(self) -> list[int]:
+        """The claimed jobs that are not over."""
+        self.manager.begin()
+        service = self._service()
+        return service._workers.held_by(service, self.own_key)
+
+    def rescue(self) -> None:
+        """Queue what lost workers held; tidy up after processes that are gone."""
+
+        def work(service: TaskService) -> Rescue:
+            is_gone = self.environment.is_gone
+            service._lanes.retire(is_gone)
+            own = service._workers.get(self.own_key)
+            beat = None if own is None else own.beat
+            rescue = service._workers.rescue(
+                service,
+                lambda worker: (
+                    is_gone(worker.identity) or self._is_silent(worker, beat)
+                ),
+            )
+            for jobid in rescue.failed:
+                announce_failure(service, service.jobs[jobid])
+            return rescue
+
+        rescue = self._commit(work)
+        if any(rescue):
+            log.warning(
+                "workers were lost: jobs %s are queued again, %s are in error", *rescue
+            )
+
+    def _is_silent(self, worker: Worker, own_beat: float | None) -> bool:
+        """Whether a worker's lease has run out, by the storage's clock."""
+        silence = self._watch.silence(worker, self.environment.monotonic())
+        if own_beat is None or worker.beat is None or worker.key == self.key:
+            return False
+        lease = worker.lease
+        return own_beat - worker.beat > lease.seconds and silence > 2 * lease.heartbeat
+
+    @property
+    def own_key(self) -> int:
+        """The worker's key.  Raise WorkerLost before it is registered."""
+        if self.key is None:
+            raise WorkerLost("The worker has not been registered.")
+        return self.key
+
+    def _record(self, service: TaskService, key: int) -> Worker:
+        worker = service._workers.get(key)
+        if worker is None:
+            raise WorkerLost(
+                f"Worker {key} was silent for longer than its lease; its jobs "
+                "have been taken back."
+            )
+        return worker
+
+    def _service(self) -> TaskService:
+        service: TaskService = self.connection.get(self.oid)
+        return service
+
+    def _commit(self, work: Callable[[TaskService], T]) -> T:
+        return commit_retrying(
+            self.manager, self.environment, lambda: work(self._service())
+        )
