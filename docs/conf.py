@@ -13,10 +13,11 @@ release = version_of(project)
 version = release
 
 # No intersphinx: the build needs no network.
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface", "lifecycle"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"{project} {release}"
 
 # `Name` in docstrings is a reference.

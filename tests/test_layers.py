@@ -21,8 +21,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 LAYERS = [
     ["errors"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
-    ["interfaces", "own"],
-    ["events", "schedule", "retry"],
+    ["interfaces", "own", "current", "retry"],
+    ["events", "schedule"],
     ["task", "job"],
     ["table"],
     ["lanes"],

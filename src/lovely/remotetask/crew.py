@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from lovely.remotetask.current import Run
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.session import Session
 from lovely.remotetask.wakeup import Bell
@@ -70,6 +72,8 @@ class Running(NamedTuple):
     claimed: Claimed
     #: When it began, in seconds of `Environment.monotonic`.
     since: float
+    #: What its task sees.
+    run: Run
 
 
 class Crew:
@@ -99,6 +103,7 @@ class Crew:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._waiting: deque[Claimed] = deque()
+        self._returning: list[int] = []
         self._taken_last = 0.0
         self._suspect: int | None = None
         self._running: dict[threading.Thread, Running] = {}
@@ -115,11 +120,19 @@ class Crew:
         with self._lock:
             return list(self._running.values())
 
-    def take_back(self) -> list[int]:
-        """Take back what has waited for too long for a thread."""
+    @contextmanager
+    def take_back(self) -> Iterator[list[int]]:
+        """Take back what has waited for too long for a thread.
+
+        Within, the jobs still count as being in hand.
+        """
         with self._lock:
             waited = self._environment.monotonic() - self._taken_last
-            return self._take_all() if waited > PATIENCE else []
+            self._returning = self._take_all() if waited > PATIENCE else []
+        try:
+            yield self._returning
+        finally:
+            self._returning = []
 
     def drop(self) -> None:
         """The worker is lost, and so are its claims."""
@@ -190,7 +203,8 @@ class Crew:
             if not self._waiting:
                 return None
             self._taken_last = self._environment.monotonic()
-            running = Running(self._waiting.popleft(), self._taken_last)
+            run = Run(self._environment)
+            running = Running(self._waiting.popleft(), self._taken_last, run)
             self._running[threading.current_thread()] = running
             return running
 
@@ -200,9 +214,11 @@ class Crew:
         if key is None:
             return self._wait_time
         with self._lock:
-            room = max(self._pace.in_hand() - len(self._running), 1)
+            busy = [running.claimed.jobid for running in self._running.values()]
+            in_hand = {*busy, *self._returning}
+            room = max(self._pace.in_hand() - len(busy), 1)
             suspects = self._suspect is None
-        claim = session.claim(key, room, suspects=suspects)
+        claim = session.claim(key, room, in_hand, suspects=suspects)
         with self._lock:
             self._taken_last = self._environment.monotonic()
             self._waiting.extend(Claimed(jobid, key) for jobid in claim.jobs)
@@ -218,7 +234,7 @@ class Crew:
     def _run(self, session: Session, running: Running) -> None:
         """Run a job.  If the database fails, it is still claimed, and waits."""
         try:
-            session.run(*running.claimed)
+            session.run(*running.claimed, running.run)
         except BaseException:
             with self._lock:
                 self._waiting.appendleft(running.claimed)

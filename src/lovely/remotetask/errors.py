@@ -22,6 +22,30 @@ class TaskError(RemoteTaskError):
     """
 
 
+class JobCancelled(RemoteTaskError):
+    """The job that is being run was cancelled.
+
+    Raised by ``current().checkCancelled()`` within a task; let it pass.  The job
+    ends in status ``cancelled``, and nothing that it wrote is kept.
+    """
+
+
+class JobTimeout(RemoteTaskError, TimeoutError):
+    """The job that is being run has used up its time.
+
+    Raised by ``current().checkCancelled()`` within a task; let it pass.  The
+    attempt has failed.
+    """
+
+
+class NotInTask(RemoteTaskError, RuntimeError):
+    """There is no current job, because no task is being run in this thread.
+
+    Raised by ``current()``.  In a thread that a task has started, use what the
+    task hands over.
+    """
+
+
 class UnknownTask(RemoteTaskError, ValueError):
     """No task is registered under the name that was asked for.
 

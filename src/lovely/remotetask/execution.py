@@ -9,18 +9,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transaction.interfaces import NoTransaction, TransientError
 from zope.event import notify
 
-from lovely.remotetask import events
-from lovely.remotetask.errors import RollbackImpossible, TaskError
+from lovely.remotetask import events, times
+from lovely.remotetask.current import Run, running
+from lovely.remotetask.errors import (
+    JobCancelled,
+    RollbackImpossible,
+    TaskError,
+    UnknownTask,
+)
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.own import commit_retrying, pause
 from lovely.remotetask.pickling import check_picklable
+from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import site_of
-from lovely.remotetask.states import COMPLETED, ERROR, PROCESSING, TRANSITIONS
+from lovely.remotetask.states import (
+    CANCELLED,
+    COMPLETED,
+    DELAYED,
+    ERROR,
+    PROCESSING,
+    TRANSITIONS,
+)
 from lovely.remotetask.workers import is_held, put_back, start_attempt
 
 if TYPE_CHECKING:
@@ -42,11 +56,14 @@ def run_here(service: TaskService, jobid: int) -> None:
     A conflict that the task raises makes it run again.  KeyboardInterrupt goes
     to the caller, and the job is queued as before.  Raise RollbackImpossible.
     """
+    run = Run(service.environment)
     for tried in range(TRANSIENT_TRIES + 1):
         undo = _undo_point(service)
         started = service.environment.stamp()
         try:
-            output = _call_task(service, service.jobs[jobid], started)
+            output = _call_task(service, service.jobs[jobid], run, started)
+            if service._p_jar is not None:
+                _current(service._p_jar.transaction_manager)
             job = _still_claimed(service, jobid)
             if job is not None:
                 _complete(service, job, output, started)
@@ -56,25 +73,28 @@ def run_here(service: TaskService, jobid: int) -> None:
             if isinstance(error, KeyboardInterrupt):
                 _give_back(service, jobid)
                 raise
-            failure = Failure.of(error)
+            failed = _Failed(error, Failure.of(error), started)
             if not isinstance(error, TransientError):
                 break
         pause(service.environment, tried)
     job = _still_claimed(service, jobid)
     if job is not None:
-        _fail(service, job, failure, started)
+        _fail(service, job, failed)
 
 
 class JobRun:
     """Runs one claimed job in transactions of this thread."""
 
-    def __init__(self, connection: Any, oid: bytes, jobid: int, key: int) -> None:
+    def __init__(
+        self, connection: Any, oid: bytes, jobid: int, key: int, run: Run
+    ) -> None:
         """``oid`` is the service's object id; ``key`` the worker's."""
         self._connection = connection
         self._manager = connection.transaction_manager
         self._oid = oid
         self._jobid = jobid
         self._key = key
+        self._run = run
 
     def __call__(self) -> None:
         """Run it, unless it has been taken away; note how it ended.
@@ -89,18 +109,20 @@ class JobRun:
                 self._attempt(started)
                 return
             except BaseException as error:
-                failure = Failure.of(error)
+                failed = _Failed(error, Failure.of(error), started)
                 self._abort()
                 if not isinstance(error, TransientError):
                     break
             pause(service.environment, tried)
-        self._note_failure(failure, started)
+        self._note_failure(failed)
 
     def _attempt(self, started: int) -> None:
         self._manager.begin()
         service, job = self._mine()
         if job is not None:
-            output = _call_task(service, job, started)
+            if self._jobid in service._requests:
+                raise JobCancelled("The job was cancelled before it was begun.")
+            output = _call_task(service, job, self._run, started)
             if _current(self._manager).isDoomed():
                 raise DoomedByTask("The task doomed the transaction.")
             # The task may have ended the transaction: look again.
@@ -111,11 +133,11 @@ class JobRun:
         _complete(service, job, output, started)
         self._manager.commit()
 
-    def _note_failure(self, failure: Failure, started: int) -> None:
+    def _note_failure(self, failed: _Failed) -> None:
         def work() -> None:
             service, job = self._mine()
             if job is not None:
-                _fail(service, job, failure, started)
+                _fail(service, job, failed)
 
         environment = self._connection.get(self._oid).environment
         commit_retrying(self._manager, environment, work)
@@ -136,15 +158,26 @@ class JobRun:
             log.exception("job %s: error while aborting its writes", self._jobid)
 
 
-def _call_task(service: TaskService, job: Job, started: int) -> Any:
+class _Failed(NamedTuple):
+    """How an attempt failed."""
+
+    error: BaseException
+    failure: Failure
+    #: Microseconds since the epoch.
+    started: int
+
+
+def _call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     """Call the job's task, in the service's site; return a storable output."""
     name = job.task
-    with site_of(service):
+    with site_of(service), running(run):
         task = service._task(name)
+        timeout = getattr(task, "timeout", None) if job.timeout is None else job.timeout
+        run.begin(service, job, timeout)
         job.begin(started)
         notify(events.JobStarted(job, service))
         output = task(service, job.id, job.input)
-    check_picklable(output, f"The output of task {name!r}")
+    check_picklable(output, f"The output of task {name!r}", service._p_jar)
     return output
 
 
@@ -155,21 +188,53 @@ def _complete(service: TaskService, job: Job, output: Any, started: int) -> None
         notify(events.JobCompleted(job, service))
 
 
-def _fail(service: TaskService, job: Job, failure: Failure, started: int) -> None:
-    job.fail(failure, started, service.environment.stamp())
-    _end(service, job, ERROR)
-    log.error("job %s of task %r failed: %s", job.id, job.task, failure)
-    announce_failure(service, job)
+def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
+    """The attempt failed: try again later, or the job is over."""
+    now = service.environment.stamp()
+    job.fail(failed.failure, failed.started, now)
+    if isinstance(failed.error, JobCancelled) or job.id in service._requests:
+        _end(service, job, CANCELLED)
+        log.info("job %s of task %r was cancelled", job.id, job.task)
+        _announce(service, events.JobCancelled(job, service))
+        return
+    pause = _policy(service, job).pause(
+        failed.error, job.failed, service.environment.random()
+    )
+    again = "" if pause is None else f"; trying again in {pause:.0f} seconds"
+    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, failed.failure)
+    if pause is None:
+        _end(service, job, ERROR)
+        announce_failure(service, job)
+    else:
+        job.wait_until(now + times.from_seconds(pause), relative=True)
+        job.queue_at(now)
+        service._workers.let_go(job)
+        service._writer().enqueue(job, DELAYED)
+
+
+def _policy(service: TaskService, job: Job) -> RetryPolicy:
+    """The job's own policy, or else its task's, or else the service's."""
+    if job.retry is not None:
+        return job.retry
+    try:
+        policy = getattr(service._task(job.task), "retry", None)
+    except UnknownTask:
+        policy = None
+    return service.retryPolicy if policy is None else check_policy("retry", policy)
 
 
 def announce_failure(service: TaskService, job: Job) -> None:
     """Tell subscribers that a job has failed; what they raise is logged."""
+    _announce(service, events.JobFailed(job, service))
+
+
+def _announce(service: TaskService, event: events.JobEvent) -> None:
     undo = _undo_point(service)
     try:
         with site_of(service):
-            notify(events.JobFailed(job, service))
+            notify(event)
     except Exception:
-        log.exception("job %s: error in a subscriber to its failure", job.id)
+        log.exception("error in a subscriber to %r", event)
         undo()
 
 

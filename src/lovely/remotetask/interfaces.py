@@ -93,6 +93,10 @@ class ITaskService(Interface):
         "`processorArguments`; returns an `IProcessor`."
     )
     processorArguments = Attribute("Keyword arguments for the processor, a dict.")
+    retryPolicy = Attribute(
+        "When failed jobs are tried again, a `lovely.remotetask.RetryPolicy`, "
+        "unless a job or its task has one of its own."
+    )
 
     workers = Attribute(
         "Who processes the service, in any process: a list of "
@@ -102,7 +106,16 @@ class ITaskService(Interface):
     def getAvailableTasks():
         """The tasks that `add` accepts: a dict of name (str) to `ITask`."""
 
-    def add(task, input=None, startLater=False, *, delay=None, at=None):
+    def add(
+        task,
+        input=None,
+        startLater=False,
+        *,
+        delay=None,
+        at=None,
+        retry=None,
+        timeout=None,
+    ):
         """Ask for a task to be run; return the id of the new job, an int.
 
         ``task``
@@ -117,6 +130,12 @@ class ITaskService(Interface):
         ``at``
             the moment from which on the job may run, an aware datetime.
             A moment that has passed means at once.
+        ``retry``
+            when to try again after a failure: a RetryPolicy, or an int, so many
+            retries.  Otherwise the task's policy holds, or the service's.
+        ``timeout``
+            seconds after which the task is asked to stop; see
+            `lovely.remotetask.current`.  Otherwise the task's holds.
 
         Raise UnknownTask (a ValueError), InvalidType (a TypeError),
         InvalidArgument (a ValueError) or Unpicklable (a TypeError).  After an
@@ -133,7 +152,24 @@ class ITaskService(Interface):
     def cancel(jobid):
         """End a job that has not begun: queued, waiting, delayed or scheduled.
 
-        Ids that are not known, and jobs that run or are over, are ignored.
+        One that runs is asked to stop: it does if its task looks, with
+        `lovely.remotetask.current`, and is never killed.  Ids that are not known,
+        and jobs that are over, are ignored.
+        """
+
+    def retry(jobid):
+        """Queue a job that is in error or cancelled, as if it were new.
+
+        Return True if it was, else False.  Raise UnknownJob (a KeyError).
+        """
+
+    def retryAll():
+        """`retry` all jobs that are in error; return how many."""
+
+    def progress(jobid):
+        """What a running job has reported: (fraction, message), or None.
+
+        The fraction is a float from 0 to 1.  Raise UnknownJob (a KeyError).
         """
 
     def clean(status=(CANCELLED, ERROR, COMPLETED)):

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from lovely.remotetask import states, times
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.interfaces import IJob
+from lovely.remotetask.retry import RetryPolicy
 
 #: So many failures of a job are kept, and so many characters of a traceback.
 KEPT_FAILURES = 5
@@ -75,6 +76,11 @@ class Job(Persistent):
     attempt: int = 0
     #: The key of the worker that took the job last; None if none did.
     claimant: int | None = None
+    #: When to try again, and for how long it may run (seconds), if the job says.
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    #: How often it has failed since it was queued by hand.
+    failed: int = 0
     #: How many workers were lost while they held the job.
     crashes: int = 0
 
@@ -131,6 +137,19 @@ class Job(Persistent):
         """The job asks for a place in the queue, anew."""
         self._queued = moment
 
+    def limit(self, retry: RetryPolicy | None, timeout: float | None) -> None:
+        """Set when to try again, and for how long it may run, if given."""
+        if retry is not None:
+            self.retry = retry
+        if timeout is not None:
+            self.timeout = timeout
+
+    def start_over(self, moment: int) -> None:
+        """The job is queued by hand: what went wrong is not held against it."""
+        self.queue_at(moment)
+        self.failed = self.crashes = 0
+        self.claimant = None
+
     def wait_until(self, due: int, *, relative: bool) -> None:
         """The job becomes due at a moment; ``relative`` if that was a delay."""
         self._due = due
@@ -156,6 +175,7 @@ class Job(Persistent):
         """Note that the attempt failed."""
         record = (self.attempt, started, moment, *failure)
         self._failures = (*self._failures, record)[-KEPT_FAILURES:]
+        self.failed += 1
         self._end(started, moment)
 
     def _end(self, started: int, moment: int) -> None:

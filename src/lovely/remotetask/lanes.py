@@ -8,9 +8,10 @@ three parts with three kinds of writers, so that none disturbs another:
 - the `Lane` itself, who holds it and which block numbers it may use, written in
   short transactions of the library's own.
 
-The numbers of a lane's blocks ascend.  Each block names its successor, which
-may not exist yet; a lane has been read to its end when the head is behind all
-of its last block.
+A lane's first block, its root, has no ids; its number is the lane's key, negated.
+Its first producer makes it.  The numbers of the others ascend.  Each block names
+its successor, which may not exist yet.  A lane has been read to its end when the
+head is behind all of its last block.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from persistent import Persistent
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.table import NOTHING, Block, JobTable, Tally, add_up
 
-#: How many block numbers are reserved at a time, at least; and at most, for a
-#: transaction that needs more and more.
+#: How many block numbers are reserved at a time, at first; for a producer that
+#: goes on; and at most, for a transaction that needs more and more.
 RESERVE = 4
+RESERVE_KEPT = 64
 RESERVE_MOST = 1024
+
+#: So many lanes are free, so that a transaction finds one that it can see.
+SPARE = 2
 
 
 class Head(Persistent):
@@ -69,11 +74,11 @@ class Lane(Persistent):
     #: A block with ids that have not been given, as far as is known.
     slot: int | None = None
 
-    def __init__(self, key: int, start: int, count: int) -> None:
+    def __init__(self, key: int) -> None:
         self.key = key
         #: Runs (start, count) of numbers: the last block's, and what is ahead.
-        self.extents: tuple[tuple[int, int], ...] = ((start, count),)
-        self.head = Head(start)
+        self.extents: tuple[tuple[int, int], ...] = ()
+        self.head = Head(self.root)
 
     def numbers(self, start: int) -> list[range]:
         """The lane's numbers from ``start`` on, as far as they are reserved."""
@@ -83,23 +88,32 @@ class Lane(Persistent):
             if first + count > start
         ]
 
+    @property
+    def root(self) -> int:
+        """The number of the first block."""
+        return -self.key
+
     def tail(self, table: JobTable) -> Block | None:
-        """The last block; None before there is one.
+        """The last block; None before the first.
 
         From the head on, blocks that exist come before those that do not.
         """
         ahead = _Chain(self.numbers(self.head.number))
         missing = bisect_left(ahead, True, key=lambda n: table.block(n) is None)
-        return table.block(ahead[missing - 1]) if missing else None
+        tail = table.block(ahead[missing - 1] if missing else self.head.number)
+        # This transaction may have more: of numbers reserved since it began.
+        while tail is not None and (later := tail.successor(table)) is not None:
+            tail = later
+        return tail
 
     def ahead(self, tail: Block | None) -> list[int]:
         """The reserved numbers that have not become blocks."""
-        start = self.head.number if tail is None else tail.number + 1
+        start = 0 if tail is None else tail.number + 1
         return [number for run in self.numbers(start) for number in run]
 
     def extend(self, start: int, count: int, tail: Block | None) -> None:
         """Add reserved numbers, and forget those before the last block."""
-        runs = self.numbers(self.head.number if tail is None else tail.number)
+        runs = self.numbers(0 if tail is None else tail.number)
         if runs and runs[-1].stop == start:
             runs[-1] = range(runs[-1].start, start + count)
         else:
@@ -144,9 +158,8 @@ class Lanes(Persistent):
 
     def create(self) -> Lane:
         """A new lane."""
-        key = self._sequence.take_lane()
-        lane = Lane(key, self._sequence.take(RESERVE), RESERVE)
-        self._lanes[key] = lane
+        lane = Lane(self._sequence.take_lane())
+        self._lanes[lane.key] = lane
         return lane
 
     def reserve(self, lane: Lane, count: int) -> list[int]:
@@ -155,25 +168,19 @@ class Lanes(Persistent):
         lane.extend(self._sequence.take(count), count, tail)
         return lane.ahead(tail)
 
-    def local(self) -> Lane:
-        """The lane that is used before the service is in a database."""
-        for lane in self:
-            if lane.owner is None:
-                return lane
-        return self.create()
-
     def adopt(self, is_free: Callable[[Lane], bool]) -> Lane:
         """The first lane that is free, or else a new one."""
-        for lane in self:
-            if is_free(lane):
-                return lane
-        return self.create()
+        return next(filter(is_free, self), None) or self.create()
+
+    def spare(self) -> None:
+        """See to it that there are lanes that nobody has held yet."""
+        for _ in range(SPARE - sum(lane.owner is None for lane in self)):
+            self.create()
 
     def tally(self) -> Tally:
         """How many jobs there are, by the order of STATUSES."""
-        tails = (lane.tail(self.table) for lane in self)
-        tallies = [tail.tally for tail in tails if tail is not None]
-        return add_up([self._retired, *tallies])
+        tails = [lane.tail(self.table) for lane in self]
+        return add_up([self._retired, *(tail.tally for tail in tails if tail)])
 
     def count(self, status: str) -> int:
         """How many jobs have a status."""
@@ -186,7 +193,11 @@ class Lanes(Persistent):
     def release(self, block: Block) -> None:
         """Drop a block that holds no job, if its lane has been read past it."""
         lane = self._lanes.get(block.lane)
-        if block.empty and (lane is None or lane.head.number > block.number):
+        if lane is None:
+            over = not any(job is not None for job in block.jobs)
+        else:
+            over = block.empty and lane.head.number > block.number
+        if over:
             self.table.drop(block)
 
     def retire(self, is_gone: Callable[[str], bool]) -> int:
@@ -205,6 +216,7 @@ class Lanes(Persistent):
         return removed
 
     def _retire(self, lane: Lane, tail: Block | None) -> None:
+        del self._lanes[lane.key]
         if tail is not None:
             self._retired = add_up([self._retired, tail.tally])
-        del self._lanes[lane.key]
+            self.release(tail)

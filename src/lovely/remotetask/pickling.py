@@ -11,6 +11,7 @@ import pickle
 from typing import Any
 
 from persistent import Persistent
+from persistent.wref import WeakRef
 
 from lovely.remotetask.errors import Unpicklable
 
@@ -21,16 +22,32 @@ _PLAIN = (type(None), bool, int, float, str, bytes)
 class _Pickler(pickle.Pickler):
     """Pickles as ZODB does: persistent objects, and classes of them, by name."""
 
+    jar: Any = None
+
     def persistent_id(self, obj: Any) -> str | None:
-        return "persistent" if isinstance(obj, Persistent) else None
+        if isinstance(obj, Persistent):
+            self._check_connection(obj)
+            return "persistent"
+        return "reference" if isinstance(obj, WeakRef) else None
+
+    def _check_connection(self, obj: Any) -> None:
+        """Databases that are used together share a mapping of connections."""
+        jars = [jar for jar in (self.jar, obj._p_jar) if jar is not None]
+        if len({id(jar.connections) for jar in jars}) > 1:
+            raise ValueError(f"{type(obj).__name__} is of another connection")
 
 
-def check_picklable(value: object, what: str) -> None:
-    """Raise Unpicklable, naming ``what``, if ``value`` can't be pickled."""
+def check_picklable(value: object, what: str, jar: Any = None) -> None:
+    """Raise Unpicklable, naming ``what``, if ``value`` can't be pickled.
+
+    ``jar`` is the connection that it is to be stored through, or None.
+    """
     if type(value) in _PLAIN:
         return
     try:
-        _Pickler(io.BytesIO(), protocol=3).dump(value)
+        pickler = _Pickler(io.BytesIO(), protocol=3)
+        pickler.jar = jar
+        pickler.dump(value)
     except Exception as error:
         raise Unpicklable(
             f"{what} can't be stored, because it can't be pickled: "

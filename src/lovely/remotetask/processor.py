@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from lovely.remotetask import times
 from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
+from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
@@ -86,6 +87,8 @@ class SimpleProcessor:
         self._crew: Crew | None = None
         self._stopped = threading.Event()
         self._bell: Bell | None = None
+        self._shown: dict[int, Progress] = {}
+        self._overdue: set[int] = set()
         #: For claims outside the loop: the worker's key.
         self._key: int | None = None
 
@@ -119,18 +122,14 @@ class SimpleProcessor:
 
     def claimNextJob(self) -> int | None:
         with self._claiming() as session:
-            claimed = session.claim(session.own_key, 1).jobs
+            claimed = session.claim_next()
             return claimed[0] if claimed else None
 
     def processNext(self, jobid: int | None = None) -> bool:
         with self._claiming() as session:
-            key = session.own_key
-            if jobid is None:
-                claimed = session.claim(key, 1).jobs
-            else:
-                claimed = session.claim_job(jobid)
+            claimed = session.claim_next() if jobid is None else session.claim_job(jobid)
             for claim in claimed:
-                session.run(claim, key)
+                session.run(claim, session.own_key)
             return bool(claimed)
 
     def __call__(self) -> None:
@@ -169,7 +168,7 @@ class SimpleProcessor:
 
         Until it has ended, the worker shows that it lives.
         """
-        bell = self._bell = self._bell or Bell(self.db, session.oid)
+        bell = self._bell = self._bell or Bell(session.jar.db(), session.oid)
         self._key = session.register(self.maxThreads, self._lease)
         crew = self._crew = self._crew or Crew(
             self.maxThreads,
@@ -201,10 +200,24 @@ class SimpleProcessor:
             session.beat()
         if rescue.due(now):
             session.rescue()
-        late = crew.take_back()
-        if late:
-            session.give_back(late)
+        with crew.take_back() as late:
+            if late:
+                session.give_back(late)
+        runs = {running.claimed.jobid: running.run for running in crew.running()}
+        for jobid in session.requests().intersection(runs):
+            runs[jobid].ask_to_stop()
+        self._show_progress(session, runs)
         session.rest()
+
+    def _show_progress(self, session: Session, runs: dict[int, Run]) -> None:
+        reported = {jobid: run.reported for jobid, run in runs.items() if run.reported}
+        if reported != self._shown:
+            session.show(reported)
+            self._shown = reported
+        for jobid, run in runs.items():
+            if run.overdue and jobid not in self._overdue:
+                log.warning("job %s has used up its time and goes on", jobid)
+        self._overdue = {jobid for jobid, run in runs.items() if run.overdue}
 
     @contextmanager
     def _session(self) -> Iterator[Session]:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from lovely.remotetask import wakeup
 from lovely.remotetask.errors import LaneLost
 from lovely.remotetask.job import Job
-from lovely.remotetask.lanes import RESERVE, RESERVE_MOST, Lane, Lanes
+from lovely.remotetask.lanes import RESERVE, RESERVE_KEPT, RESERVE_MOST, Lane, Lanes
 from lovely.remotetask.own import transact
 from lovely.remotetask.sites import is_closed
 from lovely.remotetask.states import STARTLATER
@@ -42,11 +42,11 @@ class Position(NamedTuple):
     """Where a lane's writer is."""
 
     #: The block that gives the next id, as far as is known.
-    slot: int | None = None
-    #: The last block, which takes entries and counts; None before the first.
-    tail: int | None = None
+    slot: int
+    #: The last block, which takes entries and counts.
+    tail: int
     #: How often the last block was written.
-    writes: int = 0
+    writes: int
     #: How many of the reserved numbers have become blocks.
     taken: int = 0
 
@@ -103,11 +103,12 @@ class Writer:
         """Make ``numbers`` longer."""
         raise NotImplementedError
 
-    def _block(self, number: int | None) -> Block | None:
-        return None if number is None else self.table.block(number)
-
     def _tail(self) -> Block:
-        return self._block(self.position.tail) or self._grow()
+        tail = self.table.block(self.position.tail)
+        if tail is None:
+            tail = Block(self.position.tail, self.key, None, NOTHING)
+            self.table.insert(tail)
+        return tail
 
     def _note(self, job: Job) -> None:
         self.appended = True
@@ -127,9 +128,9 @@ class Writer:
         Usually the last one.  A block that took many entries for older jobs is
         followed by another, and gives its ids nevertheless.
         """
-        block = self._block(self.position.slot) or self._tail()
+        block = self.table.block(self.position.slot) or self._tail()
         while block.full:
-            block = self._block(block.next) or self._grow()
+            block = block.successor(self.table) or self._grow()
         self.position = self.position._replace(slot=block.number)
         return block
 
@@ -139,13 +140,19 @@ class Writer:
         if taken + 2 > len(self.numbers):
             self.reserve()
         number, following = self.numbers[taken : taken + 2]
-        old = self._block(self.position.tail)
-        tally = NOTHING if old is None else old.tally
-        block = Block(number, self.key, following, tally)
+        old = self._tail()
+        if old.next is None:
+            old.next = number
+        block = Block(number, self.key, following, old.tally)
         self.table.insert(block)
-        slot = number if self.position.slot is None else self.position.slot
-        self.position = Position(slot, number, 0, taken + 1)
+        self.position = Position(self.position.slot, number, 0, taken + 1)
         return block
+
+
+def position_at(lane: Lane, tail: Block | None) -> Position:
+    """The position of a writer that goes on where a lane ends."""
+    number, writes = (lane.root, 0) if tail is None else (tail.number, tail.writes)
+    return Position(number if lane.slot is None else lane.slot, number, writes)
 
 
 class LocalWriter(Writer):
@@ -153,10 +160,9 @@ class LocalWriter(Writer):
 
     def __init__(self, service: TaskService) -> None:
         self.lanes = service._lanes
-        self.lane = self.lanes.local()
+        self.lane = self.lanes.adopt(lambda lane: lane.owner is None)
         tail = self.lane.tail(self.lanes.table)
-        at = (None, 0) if tail is None else (tail.number, tail.writes)
-        super().__init__(self.lanes, self.lane.key, Position(self.lane.slot, *at))
+        super().__init__(self.lanes, self.lane.key, position_at(self.lane, tail))
         self.numbers = self.lane.ahead(tail)
 
     def add(self, job: Job, status: str) -> None:
@@ -177,14 +183,14 @@ class Hold:
         self.key = key
         self.position = position
         self.numbers = numbers
+        #: How many numbers to reserve next: the more, the busier the producer.
+        self.batch = RESERVE
         self.busy = True
 
     def seen_by(self, table: JobTable) -> bool:
         """Whether this snapshot has seen the last commit."""
-        if self.position.tail is None:
-            return True
         tail = table.block(self.position.tail)
-        return tail is not None and tail.writes == self.position.writes
+        return (0 if tail is None else tail.writes) == self.position.writes
 
 
 @implementer(ISavepointDataManager)
@@ -199,7 +205,7 @@ class LaneWriter(Writer):
         self._pool = pool
         self._hold = hold
         self._service = service
-        self._batch = RESERVE
+        self._batch = hold.batch
         self._voted = False
 
     def reserve(self) -> None:
@@ -207,6 +213,7 @@ class LaneWriter(Writer):
         hold, count = self._hold, self._batch
         self.numbers = hold.numbers = self._pool.reserve(self._service, hold, count)
         self._batch = min(2 * count, RESERVE_MOST)
+        hold.batch = min(2 * count, RESERVE_KEPT)
 
     # The data manager: how the transaction ends
 
@@ -322,7 +329,10 @@ class LanePool:
             if self._take(hold) and self._usable(hold, table):
                 return hold
         with self._opening:
-            hold = self._open(service, self._free_lanes(service))
+            # Rather one that this transaction can see: it shall find its jobs.
+            visible = {lane.key for lane in service._lanes}
+            is_free = self._free_lanes(service)
+            hold = self._open(service, lambda ln: ln.key in visible and is_free(ln))
             if self._usable(hold, table):
                 return hold
             return self._open(service, lambda lane: False)
@@ -353,12 +363,12 @@ class LanePool:
             lanes = service._lanes
             lane = lanes.adopt(is_free)
             lane.owner = self.token
+            lanes.spare()
             tail = lane.tail(lanes.table)
-            at = (None, 0) if tail is None else (tail.number, tail.writes)
             ahead = lane.ahead(tail)
             if len(ahead) < 2:
                 ahead = lanes.reserve(lane, RESERVE)
-            return Hold(lane.key, Position(lane.slot or at[0], *at), ahead)
+            return Hold(lane.key, position_at(lane, tail), ahead)
 
         hold = self._transact(service, work)
         with self._lock:

@@ -63,7 +63,7 @@ class LaneCursor:
             entry = self._oldest(self._block)
             if entry is not None:
                 return entry
-            following = self._lanes.table.block(self._block.next)
+            following = self._block.successor(self._lanes.table)
             if following is None:
                 return None
             self._passed.append(self._block)
@@ -83,6 +83,13 @@ class LaneCursor:
         if self._index < block.log_length:
             entries.append(Entry(*block.entry(self._index), noted=True))
         return min(entries, default=None)
+
+    def upcoming(self, limit: int) -> list[Job]:
+        """The next jobs, as far as the current block tells; for prefetching."""
+        if self._block is None:
+            return []
+        jobs = self._block.jobs[self._slot : self._slot + limit]
+        return [job for job in jobs if job is not None]
 
     def advance(self, entry: Entry) -> None:
         """Go past the current entry."""
@@ -110,8 +117,11 @@ class LaneCursor:
 class QueueReader:
     """Takes jobs that are due, in their order."""
 
-    def __init__(self, service: TaskService, now: int | None = None) -> None:
+    def __init__(
+        self, service: TaskService, now: int | None = None, most: float = MOST_ENTRIES
+    ) -> None:
         """``now``, in microseconds since the epoch, stands in for the clock."""
+        self._most = most
         clock = times.from_seconds(service.environment.time())
         self._now = clock if now is None else now
         #: What a given ``now`` is away from the clock: delays count from it.
@@ -131,7 +141,16 @@ class QueueReader:
     @property
     def gave_up(self) -> bool:
         """Whether `take` stopped early, and there may be more."""
-        return self._looked_at >= MOST_ENTRIES
+        return self._looked_at >= self._most
+
+    def prefetch(self, limit: int) -> None:
+        """Ask the storage for the next jobs at once, not one after the other."""
+        jar = self._table._p_jar
+        if jar is not None and limit > 1:
+            upcoming = [cursor.upcoming(limit) for cursor in self._cursors]
+            ghosts = [job for jobs in upcoming for job in jobs if is_ghost(job)]
+            if ghosts:
+                jar.prefetch(ghosts)
 
     def take(self, limit: int, *, suspects: bool = True) -> list[Job]:
         """The next jobs that are due, at most so many.
@@ -214,6 +233,11 @@ class QueueReader:
         self._found.add((due, job.id))
         if due <= self._now:
             heappush(self._heap, (Entry(due, job.id), _FOUND))
+
+
+def is_ghost(job: Job) -> bool:
+    """Whether a job has not been loaded from the database."""
+    return job._p_changed is None
 
 
 class QueueView(Sequence[Job]):

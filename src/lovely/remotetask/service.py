@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import zope.component
+from BTrees.LLBTree import LLTreeSet
 from BTrees.OOBTree import OOTreeSet
 from persistent import Persistent
 from ZODB.utils import z64
@@ -14,6 +16,7 @@ from zope.event import notify
 from zope.interface import implementer
 
 from lovely.remotetask import events, processing, states, times
+from lovely.remotetask.current import Progress
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -29,6 +32,7 @@ from lovely.remotetask.pickling import check_picklable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import LocalWriter, Writer, pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
+from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
 from lovely.remotetask.workers import WorkerInfo, Workers, start_attempt
@@ -45,6 +49,9 @@ class TaskService(Persistent):
     processorFactory: Any = SimpleProcessor
     processorArguments: Any = {"waitTime": 1.0}  # noqa: RUF012 - its old, public shape
 
+    #: When failed jobs are tried again, unless they or their tasks say otherwise.
+    retryPolicy = RetryPolicy()
+
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
 
@@ -54,15 +61,18 @@ class TaskService(Persistent):
         self._lanes = Lanes()
         self.jobs = JobTable(self._lanes)
         self._lanes.table = self.jobs
+        self._lanes.spare()
         #: What waits for a time: (microseconds since the epoch, id).
         self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
         self._workers = Workers()
+        #: The running jobs that someone has cancelled.
+        self._requests = LLTreeSet()
 
     # Tasks
 
     def getAvailableTasks(self) -> dict[str, Any]:
         tasks: dict[str, Any] = {}
-        for registry in reversed(self._registries()):
+        for registry in reversed(list(self._registries())):
             tasks.update(registry.getUtilitiesFor(self.taskInterface))
         return tasks
 
@@ -73,15 +83,16 @@ class TaskService(Persistent):
                 return task
         raise UnknownTask(name)
 
-    def _registries(self) -> list[Any]:
+    def _registries(self) -> Iterator[Any]:
         """Where tasks are looked up: as usual, where the service lies, globally.
 
         The last is not in vain: Pyramid can put its own registry first.
         """
+        yield zope.component.getSiteManager()
         site = nearest_site(self)
-        local = [] if site is None else [site.getSiteManager()]
-        everywhere = zope.component.getGlobalSiteManager()
-        return [zope.component.getSiteManager(), *local, everywhere]
+        if site is not None:
+            yield site.getSiteManager()
+        yield zope.component.getGlobalSiteManager()
 
     # Jobs
 
@@ -93,6 +104,8 @@ class TaskService(Persistent):
         *,
         delay: float | None = None,
         at: datetime | None = None,
+        retry: RetryPolicy | int | None = None,
+        timeout: float | None = None,
     ) -> int:
         if not isinstance(task, str):
             raise InvalidType(
@@ -107,14 +120,17 @@ class TaskService(Persistent):
             due = times.check_delay(delay, now)
         elif at is not None:
             due = times.check_at(at)
-        check_picklable(input, f"The input for task {task!r}")
-        writer = self._writer()
+        policy = None if retry is None else check_policy("retry", retry)
+        if timeout is not None:
+            times.check_seconds("timeout", timeout)
+        check_picklable(input, f"The input for task {task!r}", self._p_jar)
         job = Job(0, str(task), input, now)
+        job.limit(policy, timeout)
         status = states.STARTLATER if startLater else states.QUEUED
         if due is not None and due > now:
             status = states.DELAYED
             job.wait_until(due, relative=at is None)
-        writer.add(job, status)
+        self._writer().add(job, status)
         notify(events.JobAdded(job, self))
         return job.id
 
@@ -128,31 +144,61 @@ class TaskService(Persistent):
 
     def cancel(self, jobid: int) -> None:
         job = self.jobs.get(jobid)
-        if job is not None and job.status in states.CANCELLABLE:
+        if job is None:
+            return
+        if job.status in states.CANCELLABLE:
             self._writer().move(job, states.CANCELLED)
             notify(events.JobCancelled(job, self))
+        elif job.status == states.PROCESSING:
+            self._requests.insert(jobid)
+
+    def retry(self, jobid: int) -> bool:
+        job = self._job(jobid)
+        if job.status not in states.RETRIABLE:
+            return False
+        self._workers.settle(self, job)
+        job.start_over(self.environment.stamp())
+        self._writer().enqueue(job, states.QUEUED)
+        return True
+
+    def retryAll(self) -> int:
+        return sum(self.retry(job.id) for job in self._with({states.ERROR}))
 
     def clean(
         self,
         status: Iterable[str] = (states.CANCELLED, states.ERROR, states.COMPLETED),
     ) -> int:
         wanted = states.check_removable(status)
-        left = sum(map(self.count, wanted))
         removed = 0
+        for job in self._with(wanted):
+            self._remove(job)
+            removed += 1
+        return removed
+
+    def _with(self, wanted: Collection[str]) -> Iterator[Job]:
+        """The jobs that have one of these statuses now."""
         # The counts tell when to stop: what lies behind is not loaded.
+        left = sum(map(self.count, wanted))
         for job in self.jobs.values() if left else ():
             if job.status in wanted:
-                self._remove(job)
-                removed += 1
-                if removed == left:
-                    break
-        return removed
+                yield job
+                left -= 1
+                if not left:
+                    return
 
     def getStatus(self, jobid: int) -> str:
         return self._job(jobid).status
 
     def getResult(self, jobid: int) -> Any:
         return self._job(jobid).output
+
+    def progress(self, jobid: int) -> Progress | None:
+        job = self._job(jobid)
+        worker = None if job.claimant is None else self._workers.get(job.claimant)
+        shown = None if worker is None else worker.pulse.progress.get(jobid)
+        if shown is None or job.status != states.PROCESSING:
+            return None
+        return Progress(*shown)
 
     def getError(self, jobid: int) -> str:
         failure = self._job(jobid).failure
@@ -171,7 +217,7 @@ class TaskService(Persistent):
     # Processing in this thread
 
     def hasJobsWaiting(self, now: float | None = None) -> bool:
-        return bool(QueueReader(self, _moment(now)).take(1))
+        return bool(QueueReader(self, _moment(now), most=math.inf).take(1))
 
     def claimNextJob(self, now: float | None = None) -> int | None:
         job = self._next(now)
@@ -262,4 +308,4 @@ class TaskService(Persistent):
 
 
 def _moment(now: float | None) -> int | None:
-    return None if now is None else times.from_seconds(now)
+    return None if now is None else times.check_now(now)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.execution import JobRun, announce_failure
@@ -48,6 +49,8 @@ class Session:
         try:
             self.manager.begin()
             service = find_service(self.connection.root(), path)
+            # Not this connection, if the service is in a database that is mounted.
+            self.jar: Any = service._p_jar
             self.oid: bytes = service._p_oid
             self.environment: Environment = service.environment
         except BaseException:
@@ -92,8 +95,18 @@ class Session:
 
         self._commit(work)
 
-    def claim(self, key: int, limit: int, *, suspects: bool = True) -> Claim:
+    def claim(
+        self,
+        key: int,
+        limit: int,
+        in_hand: Collection[int] = (),
+        *,
+        suspects: bool = True,
+    ) -> Claim:
         """Take jobs for a worker that are due, at most so many, and commit.
+
+        What the worker has claimed and does not have in hand comes first: such
+        jobs are left when a commit was reported as failed, but was none.
 
         Without ``suspects``, leave jobs that a worker was lost with.  Such a job
         is taken alone, lest others be suspected with it.  Raise WorkerLost.
@@ -101,7 +114,12 @@ class Session:
 
         def work(service: TaskService) -> Claim:
             self._record(service, key)
+            held = service._workers.held_by(service, key)
+            forgotten = [jobid for jobid in held if jobid not in in_hand]
+            if forgotten:
+                return Claim(forgotten)
             reader = QueueReader(service)
+            reader.prefetch(limit)
             jobs = reader.take(limit, suspects=suspects)
             reader.save()
             if jobs:
@@ -112,6 +130,12 @@ class Session:
             return Claim([job.id for job in jobs], suspect, due)
 
         return self._commit(work)
+
+    def claim_next(self) -> list[int]:
+        """Take the next job that is due, however many are passed over for it."""
+        while not (claim := self.claim(self.own_key, 1)).jobs and claim.due == 0:
+            pass
+        return claim.jobs
 
     def claim_job(self, jobid: int) -> list[int]:
         """Take that job, if it waits or is ours; [its id] or [].
@@ -137,9 +161,38 @@ class Session:
             lambda service: service._workers.give_back(service, self.own_key, jobids)
         )
 
-    def run(self, jobid: int, key: int) -> None:
+    def run(self, jobid: int, key: int, run: Run | None = None) -> None:
         """Run a job that was claimed for a worker."""
-        JobRun(self.connection, self.oid, jobid, key)()
+        run = run or Run(self.environment)
+        JobRun(self.jar, self.oid, jobid, key, run)()
+
+    def show(self, progress: dict[int, Progress]) -> None:
+        """Let others see how far jobs are.  Raise WorkerLost."""
+
+        def work(service: TaskService) -> None:
+            pulse = self._record(service, self.own_key).pulse
+            pulse.progress = {
+                jobid: (shown.fraction, shown.message)
+                for jobid, shown in progress.items()
+            }
+
+        self._commit(work)
+
+    def requests(self) -> set[int]:
+        """The running jobs that someone wants to be stopped."""
+
+        def work(service: TaskService) -> set[int]:
+            requests, jobs = set(service._requests), service.jobs
+            running = {
+                jobid
+                for jobid in requests
+                if jobid in jobs and jobs[jobid].status == PROCESSING
+            }
+            for jobid in requests - running:
+                service._requests.remove(jobid)
+            return running
+
+        return self._commit(work)
 
     def held(self) -> list[int]:
         """The claimed jobs that are not over."""
@@ -196,7 +249,7 @@ class Session:
         return worker
 
     def _service(self) -> TaskService:
-        service: TaskService = self.connection.get(self.oid)
+        service: TaskService = self.jar.get(self.oid)
         return service
 
     def _commit(self, work: Callable[[TaskService], T]) -> T:

@@ -49,11 +49,11 @@ def names_of(service: Any) -> list[str]:
 
 
 def database_of(service: Any) -> Any:
-    """The ZODB.DB that a service is, or is about to be, in.
+    """The ZODB.DB that a service's path leads through from its root.
 
-    Raise NotInDatabase.
+    The service itself may be in one that is mounted there.  Raise NotInDatabase.
     """
-    for obj in (service, *parents(service)):
+    for obj in reversed([service, *parents(service)]):
         jar = getattr(obj, "_p_jar", None)
         if jar is not None:
             return jar.db()
@@ -64,7 +64,8 @@ def database_of(service: Any) -> Any:
 
 def is_closed(db: Any) -> bool:
     """Whether a ZODB.DB has been closed."""
-    return getattr(db, "storage", None) is None
+    # The class has a storage too, for its documentation.
+    return "storage" not in vars(db)
 
 
 def path_of(service: Any) -> list[str]:

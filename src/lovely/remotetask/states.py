@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lovely.remotetask.errors import InvalidArgument, InvalidTransition
+from lovely.remotetask.errors import InvalidArgument, InvalidTransition, InvalidType
 
 STARTLATER = "start later"
 QUEUED = "queued"
@@ -55,6 +55,9 @@ CANCELLABLE = frozenset(
 #: Over: ``clean`` may remove such a job.
 REMOVABLE = frozenset({COMPLETED, ERROR, CANCELLED})
 
+#: Over, and not as wished: ``retry`` queues such a job.
+RETRIABLE = frozenset({ERROR, CANCELLED})
+
 #: Waiting for a time: such a job is in the schedule, not in the queue.
 SCHEDULED = frozenset({DELAYED, CRONJOB})
 
@@ -70,11 +73,16 @@ def check_transition(old: str, new: str) -> None:
 
 def check_removable(statuses: Iterable[str]) -> frozenset[str]:
     """The statuses as a set, if ``clean`` may remove jobs that have them."""
-    wanted = frozenset([statuses] if isinstance(statuses, str) else statuses)
+    try:
+        wanted = frozenset([statuses] if isinstance(statuses, str) else statuses)
+    except TypeError as error:
+        raise InvalidType(
+            f"status: statuses, each a str, are needed: {error}."
+        ) from error
     refused = wanted - REMOVABLE
     if refused:
         raise InvalidArgument(
-            f"status: jobs that are {', '.join(map(repr, sorted(refused)))} can't "
+            f"status: jobs that are {', '.join(sorted(map(repr, refused)))} can't "
             f"be removed; only {', '.join(map(repr, sorted(REMOVABLE)))} can."
         )
     return wanted

@@ -79,8 +79,8 @@ class Block(Persistent):
 
     number: int
     lane: int
-    #: The number of the lane's next block, once there is one.
-    next: int
+    #: The number of the lane's next block, which may not exist yet.
+    next: int | None
     #: The jobs by slot; None where one has been removed.
     jobs: list[Job | None]
     #: Entries (time, id): "look at this older job, it asked for a place then".
@@ -90,7 +90,7 @@ class Block(Persistent):
     #: How often the block was written: tells whether a snapshot is recent.
     writes: int
 
-    def __init__(self, number: int, lane: int, next: int, tally: Tally) -> None:
+    def __init__(self, number: int, lane: int, next: int | None, tally: Tally) -> None:
         self.__setstate__((number, lane, next, (), b"", pack_tally(tally), 0))
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -116,8 +116,12 @@ class Block(Persistent):
 
     @property
     def full(self) -> bool:
-        """Whether every id has been given."""
-        return len(self.jobs) >= SLOTS
+        """Whether every id has been given; the root of a lane has none."""
+        return self.number < 0 or len(self.jobs) >= SLOTS
+
+    def successor(self, table: JobTable) -> Block | None:
+        """The lane's next block, if it exists."""
+        return None if self.next is None else table.block(self.next)
 
     @property
     def empty(self) -> bool:

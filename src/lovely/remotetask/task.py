@@ -8,8 +8,10 @@ from typing import Any, ClassVar, TypeVar
 import zope.component
 from zope.interface import implementer
 
+from lovely.remotetask import times
 from lovely.remotetask.errors import InvalidArgument, InvalidType, TaskError
 from lovely.remotetask.interfaces import ITask
+from lovely.remotetask.retry import RetryPolicy, check_policy
 
 __all__ = ["EchoTask", "SimpleTask", "TaskError", "task"]
 
@@ -23,8 +25,23 @@ class SimpleTask:
     inputSchema = None
     outputSchema = None
 
-    def __init__(self, func: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        *,
+        retry: RetryPolicy | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """``retry``: when failed jobs are tried again, a policy or a number.
+
+        ``timeout``: seconds after which the task is asked to stop.  Without
+        them the service's policy holds, and there is no limit.
+        """
         self.func = func
+        self.retry = None if retry is None else check_policy("retry", retry)
+        if timeout is not None:
+            times.check_seconds("timeout", timeout)
+        self.timeout = timeout
 
     def __call__(self, service: Any, jobid: int, input: Any) -> Any:
         return self.func(input)
@@ -65,7 +82,14 @@ class task:
     EchoTask: ClassVar[type[EchoTask]] = EchoTask
     TaskError: ClassVar[type[TaskError]] = TaskError
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        retry: RetryPolicy | int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """``retry`` and ``timeout`` as for `SimpleTask`."""
         if not isinstance(name, str):
             raise InvalidType(
                 f"name: a str is needed, not {type(name).__name__}; "
@@ -74,9 +98,12 @@ class task:
         if not name:
             raise InvalidArgument("name: a task needs one.")
         self.name = name
+        self._retry, self._timeout = retry, timeout
 
     def __call__(self, function: Function) -> Function:
         zope.component.getGlobalSiteManager().registerUtility(
-            SimpleTask(function), ITask, name=self.name
+            SimpleTask(function, retry=self._retry, timeout=self._timeout),
+            ITask,
+            name=self.name,
         )
         return function

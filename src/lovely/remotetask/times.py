@@ -32,14 +32,12 @@ def to_datetime(microseconds: int | None) -> datetime | None:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
-def check_seconds(name: str, value: object) -> float:
-    """An argument that is a number of seconds from 0 on."""
+def check_seconds(name: str, value: object, unit: str = "a number of seconds") -> float:
+    """An argument that is a number (of seconds) from 0 on."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidType(
-            f"{name}: a number of seconds is needed, not {type(value).__name__}."
-        )
+        raise InvalidType(f"{name}: {unit} is needed, not {type(value).__name__}.")
     if not 0 <= value < math.inf:
-        raise InvalidArgument(f"{name}: seconds from 0 on are needed, not {value!r}.")
+        raise InvalidArgument(f"{name}: {unit} from 0 on is needed, not {value!r}.")
     return value
 
 
@@ -60,4 +58,18 @@ def check_at(at: object) -> int:
             f"at: {at!r} has no time zone. Give an aware datetime, for example "
             "with tzinfo=datetime.timezone.utc."
         )
-    return from_datetime(at)
+    moment = from_datetime(at)
+    if moment > from_datetime(LATEST):
+        raise InvalidArgument(f"at: {at!r} is past the year 9999 in UTC.")
+    return moment
+
+
+def check_now(now: object) -> int:
+    """The moment of a number of seconds since the epoch."""
+    if isinstance(now, bool) or not isinstance(now, (int, float)):
+        raise InvalidType(
+            f"now: a number of seconds is needed, not {type(now).__name__}."
+        )
+    if not -math.inf < now < math.inf:
+        raise InvalidArgument(f"now: seconds since the epoch, not {now!r}.")
+    return from_seconds(now)

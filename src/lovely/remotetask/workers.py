@@ -16,8 +16,9 @@ its heartbeats against those of one's own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from BTrees.LOBTree import LOBTree
@@ -88,6 +89,8 @@ class Pulse(Persistent):
     """A worker's heartbeat: that it is written says all."""
 
     beats = 0
+    #: How far its jobs are: (fraction, message) by id.
+    progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
 
 
 class Worker(Persistent):
@@ -205,6 +208,13 @@ class Workers(Persistent):
         if worker is not None and job.id in worker.held:
             service._writer().count(PROCESSING, job.status)
             worker.held = tuple(jobid for jobid in worker.held if jobid != job.id)
+
+    def let_go(self, job: Job) -> None:
+        """A worker's attempt is over, but the job is not: it goes on waiting."""
+        worker = None if job.claimant is None else self._records.get(job.claimant)
+        if worker is not None:
+            worker.held = tuple(jobid for jobid in worker.held if jobid != job.id)
+        job.claimant = None
 
     def unsettled(self, service: TaskService) -> list[str]:
         """The statuses of jobs that are over and still counted as processing."""

@@ -1,0 +1,27 @@
+"""The command ``remotetask``, for operators and for a first look.
+
+It needs the extra ``cli``; the script is installed without it too, so it says
+what is missing instead of failing with a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["main"]
+
+main: Any
+try:
+    from lovely.remotetask.cli.commands import main
+except ModuleNotFoundError as error:
+    if error.name not in {"click", "rich"}:
+        raise
+    missing = error.name
+
+    def main(**kwargs: object) -> None:
+        """Say how to install what the command needs."""
+        sys.exit(
+            f"remotetask: {missing} is not installed. Install the extra it comes "
+            "with: pip install 'lovely.remotetask[cli]'"
+        )

@@ -1,0 +1,45 @@
+"""What is shown of the log while a command runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger()
+
+
+class TroubleHandler(logging.Handler):
+    """Tells, once each, what goes wrong in the background.
+
+    Failed jobs are logged too, but without an exception: the demonstration
+    lists them itself.
+    """
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        super().__init__(logging.ERROR)
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        trouble = f"{type(error).__name__}: {error}"
+        if (
+            error is not None
+            and record.name == "lovely.remotetask"
+            and trouble not in self._told
+        ):
+            self._told.add(trouble)
+            self._tell(f"Trouble in the background, trying again: {trouble}")
+
+
+@contextmanager
+def shown_logs(tell: Callable[[str], object], debug: bool) -> Iterator[None]:
+    """Within, all of the log is shown, or only trouble in the background."""
+    handler = logging.StreamHandler() if debug else TroubleHandler(tell)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -1,0 +1,138 @@
+"""The job that runs in this thread, for the task: see `current`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+from lovely.remotetask.environment import Environment
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    JobCancelled,
+    JobTimeout,
+    NotInTask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from lovely.remotetask.job import Job
+    from lovely.remotetask.service import TaskService
+
+
+class Progress(NamedTuple):
+    """How far a job is: a fraction from 0 to 1, and a message."""
+
+    fraction: float
+    message: str
+
+
+class Run:
+    """One attempt to run a job, as its task sees it."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._asked = threading.Event()
+        self._deadline: float | None = None
+        self._timeout: float | None = None
+        #: What was last reported; None if nothing was.
+        self.reported: Progress | None = None
+        self.service: TaskService
+        self.job: Job
+        #: The number of the attempt, from 1 on.
+        self.attempt = 0
+        #: Its records carry service, job id, task and attempt.
+        self.logger: logging.LoggerAdapter[logging.Logger]
+
+    def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
+        """The attempt begins.  ``timeout`` is in seconds, or None."""
+        self.service, self.job, self.attempt = service, job, job.attempt
+        self._timeout = timeout
+        if timeout is not None:
+            self._deadline = self._environment.monotonic() + timeout
+        self.logger = _Logger(
+            logging.getLogger("lovely.remotetask.job"),
+            {
+                "service": service.__name__,
+                "jobid": job.id,
+                "task": job.task,
+                "attempt": job.attempt,
+            },
+        )
+
+    def ask_to_stop(self) -> None:
+        """Someone has cancelled the job; any thread may call this."""
+        self._asked.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone has cancelled the job."""
+        return self._asked.is_set()
+
+    @property
+    def overdue(self) -> float:
+        """For how many seconds the job has been over its time; 0 if it is not."""
+        if self._deadline is None:
+            return 0.0
+        return max(0.0, self._environment.monotonic() - self._deadline)
+
+    def checkCancelled(self) -> None:
+        """Stop here if the job was cancelled, or has used up its time.
+
+        To be called where it is good to stop.  Raise JobCancelled or
+        JobTimeout; let it pass, and what the job wrote is undone.
+        """
+        if self.cancelled:
+            raise JobCancelled("The job was cancelled while it was running.")
+        if self.overdue:
+            raise JobTimeout(f"The job took longer than {self._timeout:g} seconds.")
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Report how far the job is: a fraction from 0 to 1, and a message.
+
+        Others see it while the job runs, about once a second.  Raise
+        InvalidArgument (a ValueError).
+        """
+        if not 0 <= fraction <= 1:
+            raise InvalidArgument(f"fraction: from 0 to 1, not {fraction!r}.")
+        self.reported = Progress(float(fraction), str(message))
+
+
+class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """Adds the job to each record, beside what the caller gives."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+_current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
+
+
+def current() -> Run:
+    """The job that is being run: its ``service``, ``job``, ``attempt``, ``logger``,
+    and ``checkCancelled()`` and ``progress(fraction, message)``.
+
+    For tasks.  Raise NotInTask elsewhere.
+    """
+    run = _current.get()
+    if run is None:
+        raise NotInTask("No job is being run here: current() is for tasks.")
+    return run
+
+
+@contextmanager
+def running(run: Run) -> Iterator[None]:
+    """Within, `current` is this run."""
+    token = _current.set(run)
+    try:
+        yield
+    finally:
+        _current.reset(token)

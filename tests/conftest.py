@@ -1,0 +1,86 @@
+"""Fixtures: every test starts with nothing registered and nothing open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transaction
+import zope.component
+import zope.component.hooks
+import zope.event
+import ZODB
+from ZODB.FileStorage import FileStorage
+from zope.component.globalregistry import base
+
+from lovely.remotetask.service import TaskService
+from tests.support import FakeEnvironment, echo, fail, put_service, register
+
+
+def left_over(before: set[threading.Thread], seconds: float = 10.0) -> list[Any]:
+    """The threads that a test has left, after some time to end."""
+    end = time.monotonic() + seconds
+    threads = set(threading.enumerate()) - before
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return [thread for thread in threads if thread.is_alive()]
+
+
+@pytest.fixture(autouse=True)
+def clean_slate() -> Iterator[None]:
+    """A global component registry, a transaction and threads of one's own."""
+    kept, subscribers = dict(vars(base)), list(zope.event.subscribers)
+    threads = set(threading.enumerate())
+    base.__init__("base")  # type: ignore[misc]
+    transaction.abort()
+    yield
+    transaction.manager.explicit = False
+    transaction.abort()
+    zope.component.hooks.setSite(None)
+    zope.component.hooks.resetHooks()
+    zope.component.getSiteManager.reset()
+    zope.event.subscribers[:] = subscribers
+    vars(base).clear()
+    vars(base).update(kept)
+    assert left_over(threads) == []
+
+
+@pytest.fixture
+def tasks() -> None:
+    """Two tasks: ``echo`` returns its input, ``fail`` raises it as a message."""
+    register("echo", echo)
+    register("fail", fail)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> FakeEnvironment:
+    """What services take for the clock and for the operating system."""
+    environment = FakeEnvironment()
+    monkeypatch.setattr(TaskService, "environment", environment)
+    return environment
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A file for a FileStorage."""
+    return str(tmp_path / "Data.fs")
+
+
+@pytest.fixture
+def db(path: str) -> Iterator[Any]:
+    """A database in a FileStorage."""
+    database = ZODB.DB(FileStorage(path))
+    yield database
+    transaction.manager.explicit = False
+    transaction.abort()
+    database.close()
+
+
+@pytest.fixture
+def service(db: Any, tasks: None) -> Any:
+    """A committed service in the database's root, with two tasks."""
+    return put_service(db)
