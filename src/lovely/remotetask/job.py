@@ -137,6 +137,10 @@ class Job(Persistent):
         """The job asks for a place in the queue, anew."""
         self._queued = moment
 
+    def leave_place(self) -> None:
+        """The job is taken out of turn: its old place is none, if it goes back."""
+        self._queued = self.stamp + 1
+
     def limit(self, retry: RetryPolicy | None, timeout: float | None) -> None:
         """Set when to try again, and for how long it may run, if given."""
         if retry is not None:

@@ -217,6 +217,8 @@ class Lanes(Persistent):
 
     def _retire(self, lane: Lane, tail: Block | None) -> None:
         del self._lanes[lane.key]
+        # Written, so that whoever adopts it at the same time conflicts.
+        lane.owner = None
         if tail is not None:
             self._retired = add_up([self._retired, tail.tally])
             self.release(tail)

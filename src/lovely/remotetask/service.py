@@ -223,7 +223,7 @@ class TaskService(Persistent):
         job = self._next(now)
         if job is None:
             return None
-        key = self._workers.register(self)
+        key = self._workers.register(self, threads=0)
         self._workers.claim(self, key, [job])
         return job.id
 
@@ -232,9 +232,13 @@ class TaskService(Persistent):
         if job is None:
             return False
         if states.PROCESSING in states.TRANSITIONS[job.status]:
+            if jobid is not None:
+                job.leave_place()
             start_attempt(self, job, None)
         if job.status == states.PROCESSING:
+            claimant = job.claimant
             run_here(self, job.id)
+            self._workers.dismiss(self, claimant)
         return True
 
     def process(self, now: float | None = None) -> None:

@@ -150,6 +150,7 @@ class Session:
             if PROCESSING not in TRANSITIONS[job.status]:
                 return []
             self._record(service, self.own_key)
+            job.leave_place()
             service._workers.claim(service, self.own_key, [job])
             return [jobid]
 

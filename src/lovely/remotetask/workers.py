@@ -76,7 +76,7 @@ class WorkerInfo(NamedTuple):
     host: str
     pid: int
     started: datetime | None
-    #: How many jobs it runs at a time.
+    #: How many jobs it runs at a time; 0 for a claim in a thread of the caller.
     threads: int
     #: The ids of the jobs that it has claimed and not finished.
     held: tuple[int, ...]
@@ -221,11 +221,17 @@ class Workers(Persistent):
         jobs = (service.jobs[jobid] for worker in self for jobid in worker.held)
         return [job.status for job in jobs if job.status != PROCESSING]
 
+    def dismiss(self, service: TaskService, key: int | None) -> None:
+        """Remove a worker that stood for a claim by hand, if that is over."""
+        worker = None if key is None else self._records.get(key)
+        if worker is not None and not worker.threads and not _unfinished(service, worker):
+            self.leave(service, worker.key)
+
     def leave(self, service: TaskService, key: int) -> None:
         """Remove a worker; what it has not begun goes back to its place."""
-        worker = self._records.pop(key, None)
+        worker = self._records.get(key)
         if worker is not None:
-            for jobid in self._settle_all(service, worker):
+            for jobid in self._remove(service, worker):
                 put_back(service, service.jobs[jobid])
 
     def rescue(self, service: TaskService, is_lost: Callable[[Worker], bool]) -> Rescue:
@@ -236,11 +242,20 @@ class Workers(Persistent):
         rescue = Rescue([], [])
         for worker in self:
             if is_lost(worker):
-                del self._records[worker.key]
-                for jobid in self._settle_all(service, worker):
+                for jobid in self._remove(service, worker):
                     saved = _rescue(service, service.jobs[jobid])
                     (rescue.queued if saved else rescue.failed).append(jobid)
         return rescue
+
+    def _remove(self, service: TaskService, worker: Worker) -> list[int]:
+        """Remove a worker's record; return the jobs that have not ended.
+
+        The record is written, too: a claim at the same time must conflict.
+        """
+        del self._records[worker.key]
+        unfinished = self._settle_all(service, worker)
+        worker.held = ()
+        return unfinished
 
     def _settle_all(self, service: TaskService, worker: Worker) -> list[int]:
         """Count how a worker's jobs ended; return those that have not."""
