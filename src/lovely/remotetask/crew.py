@@ -209,7 +209,7 @@ class Crew:
             return running
 
     def _claim(self, session: Session) -> float:
-        """Claim jobs for all; how long to wait then (seconds), 0 if there are any."""
+        """Claim jobs for all; how long to wait before the next look (seconds)."""
         key = self.key
         if key is None:
             return self._wait_time
@@ -225,6 +225,10 @@ class Crew:
             if claim.suspect:
                 self._suspect = claim.jobs[0]
         if claim.jobs:
+            return 0.0
+        if claim.growing != self._bell.interest:
+            # A change that came before now went unheard: look once more.
+            self._bell.interest = claim.growing
             return 0.0
         if claim.due is None:
             return self._wait_time

@@ -186,6 +186,12 @@ class Lanes(Persistent):
         """How many jobs have a status."""
         return self.tally()[STATUSES.index(status)]
 
+    def growing(self) -> frozenset[bytes]:
+        """The object ids of which some change when a job asks for a place."""
+        tails = (lane.tail(self.table) for lane in self)
+        oids = {tail._p_oid for tail in tails if tail is not None and tail._p_oid}
+        return frozenset({*oids, *self.table.growing()})
+
     def total(self) -> int:
         """How many jobs there are."""
         return sum(self.tally())

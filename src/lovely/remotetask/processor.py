@@ -127,7 +127,10 @@ class SimpleProcessor:
 
     def processNext(self, jobid: int | None = None) -> bool:
         with self._claiming() as session:
-            claimed = session.claim_next() if jobid is None else session.claim_job(jobid)
+            if jobid is None:
+                claimed = session.claim_next()
+            else:
+                claimed = session.claim_job(jobid)
             for claim in claimed:
                 session.run(claim, session.own_key)
             return bool(claimed)

@@ -33,6 +33,8 @@ class Claim(NamedTuple):
     suspect: bool = False
     #: When the next job of the schedule is due: microseconds since the epoch.
     due: int | None = None
+    #: If there are none: the object ids of which some change when one comes.
+    growing: frozenset[bytes] = frozenset()
 
 
 class Session:
@@ -127,7 +129,8 @@ class Session:
             due = service._schedule.minKey()[0] if service._schedule else None
             suspect = bool(jobs and jobs[0].crashes)
             due = 0 if reader.gave_up else due
-            return Claim([job.id for job in jobs], suspect, due)
+            growing = frozenset() if jobs else service._lanes.growing()
+            return Claim([job.id for job in jobs], suspect, due, growing)
 
         return self._commit(work)
 

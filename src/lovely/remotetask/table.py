@@ -161,6 +161,22 @@ class Block(Persistent):
         self.tally = tuple(tally)
 
 
+def _ends(tree: Any) -> Iterator[bytes]:
+    """The object ids of a BTree's root, first and last bucket, as is known.
+
+    A BTree's state is None, or holds its children and the first bucket, or, while
+    there is one only, that bucket's state (see BTrees' development notes).
+    """
+    while tree is not None and tree._p_oid is not None:
+        yield tree._p_oid
+        state = tree.__getstate__() if isinstance(tree, LOBTree) else None
+        if state is None or len(state) == 1:
+            return
+        children, first = state
+        yield first._p_oid
+        tree = children[-1]
+
+
 class Counter(Protocol):
     """What counts jobs."""
 
@@ -271,6 +287,14 @@ class JobTable(Persistent, Mapping[int, Job]):
         except (OverflowError, TypeError):
             return None  # beyond 64 bits
         return block
+
+    def growing(self) -> Iterator[bytes]:
+        """The object ids of which some change when a block is added.
+
+        New blocks go to the end of a BTree, or, roots of lanes, to its beginning.
+        """
+        for tree in self._shards:
+            yield from _ends(tree)
 
     def insert(self, block: Block) -> None:
         """Add a new block."""

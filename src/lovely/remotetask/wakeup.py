@@ -1,16 +1,18 @@
 """Commit notifications: processors sleep until there is something to do.
 
-A processor waits on an event of its service; whoever commits a job to that
-service in this process sets it.  A lost notification costs time, never a job:
-processors look for themselves now and then.
+A processor waits on the bell of its service.  Whoever commits a job to that
+service in this process rings it.  Where the storage tells its clients what others
+have changed, as ZEO does, so does what other processes commit.  A lost
+notification costs time, never a job: processors look for themselves now and then.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 _lock = threading.Lock()
 _events: WeakKeyDictionary[Any, dict[bytes, WeakSet[Bell]]] = WeakKeyDictionary()
@@ -21,8 +23,13 @@ class Bell:
 
     def __init__(self, db: Any, oid: bytes) -> None:
         self._event = threading.Event()
+        #: The object ids whose change in another process may mean a job.
+        self.interest: frozenset[bytes] = frozenset()
         with _lock:
-            _events.setdefault(db, {}).setdefault(oid, WeakSet()).add(self)
+            bells = _events.setdefault(db, {})
+            if not bells:
+                _listen(db)
+            bells.setdefault(oid, WeakSet()).add(self)
 
     def ring(self) -> None:
         """There may be something to do."""
@@ -45,6 +52,46 @@ def notify(db: Any, oid: bytes) -> None:
         bells = list(_events.get(db, {}).get(oid, ()))
     for bell in bells:
         bell.ring()
+
+
+class Listener:
+    """Stands between a storage and a database's adapter, and rings bells.
+
+    It passes on all that the storage says.
+    """
+
+    def __init__(self, db: Any, adapter: Any) -> None:
+        self._db = ref(db)
+        self._adapter = adapter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+    def invalidate(self, tid: bytes, oids: Iterable[bytes]) -> None:
+        """Others have changed these objects."""
+        self._adapter.invalidate(tid, oids)
+        self._ring(frozenset(oids))
+
+    def invalidateCache(self) -> None:
+        """Others may have changed anything."""
+        self._adapter.invalidateCache()
+        self._ring(None)
+
+    def _ring(self, changed: frozenset[bytes] | None) -> None:
+        with _lock:
+            services = list(_events.get(self._db(), {}).values())
+            bells = [bell for service in services for bell in service]
+        for bell in bells:
+            if changed is None or not bell.interest.isdisjoint(changed):
+                bell.ring()
+
+
+def _listen(db: Any) -> None:
+    """Hear what other processes change, if the storage says."""
+    storage, adapter = db.storage, getattr(db, "_mvcc_storage", None)
+    # A storage with snapshots of its own (RelStorage) has no adapter, and no news.
+    if adapter is not storage and hasattr(storage, "registerDB"):
+        storage.registerDB(Listener(db, adapter))
 
 
 def _after_fork() -> None:

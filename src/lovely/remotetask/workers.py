@@ -224,7 +224,9 @@ class Workers(Persistent):
     def dismiss(self, service: TaskService, key: int | None) -> None:
         """Remove a worker that stood for a claim by hand, if that is over."""
         worker = None if key is None else self._records.get(key)
-        if worker is not None and not worker.threads and not _unfinished(service, worker):
+        if worker is None or worker.threads:
+            return
+        if not _unfinished(service, worker):
             self.leave(service, worker.key)
 
     def leave(self, service: TaskService, key: int) -> None:
