@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import transaction
+import ZODB
 import zope.component
 import zope.component.hooks
 import zope.event
-import ZODB
 from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 

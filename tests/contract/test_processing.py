@@ -201,7 +201,10 @@ def test_counts(here: World) -> None:
         (lambda s: s.claimNextJob(), {"processing": 1, "queued": 1, "start later": 1}),
         (lambda s: s.startJob(2), {"processing": 1, "queued": 2}),
         (lambda s: s.cancel(2), {"processing": 1, "queued": 1, "cancelled": 1}),
-        (lambda s: s.processNext(jobid=1), {"completed": 1, "queued": 1, "cancelled": 1}),
+        (
+            lambda s: s.processNext(jobid=1),
+            {"completed": 1, "queued": 1, "cancelled": 1},
+        ),
         (lambda s: s.process(), {"completed": 1, "error": 1, "cancelled": 1}),
         (lambda s: s.clean(["cancelled"]), {"completed": 1, "error": 1}),
         (lambda s: s.clean(), {}),

@@ -23,13 +23,14 @@ def _read(path: str) -> str:
 
 
 def _process_start(pid: int) -> str:
-    """When a process began, in clock ticks after boot; '' if unknown.
+    """When a process began, in clock ticks after boot; '' if unknown or over.
 
     Linux keeps it as field 22 of /proc/PID/stat (see proc(5)); the second field
-    is a name in parentheses that may hold anything, so count after it.
+    is a name in parentheses that may hold anything, so count after it.  The
+    third is the state: a zombie (Z) has ended, though its number is still taken.
     """
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.own import commit_retrying, pause
-from lovely.remotetask.pickling import check_picklable
+from lovely.remotetask.pickling import check_changes, check_picklable
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import site_of
 from lovely.remotetask.states import (
@@ -61,12 +61,7 @@ def run_here(service: TaskService, jobid: int) -> None:
         undo = _undo_point(service)
         started = service.environment.stamp()
         try:
-            output = _call_task(service, service.jobs[jobid], run, started)
-            if service._p_jar is not None:
-                _current(service._p_jar.transaction_manager)
-            job = _still_claimed(service, jobid)
-            if job is not None:
-                _complete(service, job, output, started)
+            _attempt_here(service, jobid, run, started)
             return
         except BaseException as error:
             undo()
@@ -80,6 +75,18 @@ def run_here(service: TaskService, jobid: int) -> None:
     job = _still_claimed(service, jobid)
     if job is not None:
         _fail(service, job, failed)
+
+
+def _attempt_here(service: TaskService, jobid: int, run: Run, started: int) -> None:
+    output = _call_task(service, service.jobs[jobid], run, started)
+    jar = service._p_jar
+    if jar is not None:
+        _current(jar.transaction_manager)
+    job = _still_claimed(service, jobid)
+    if job is not None:
+        _complete(service, job, output, started)
+    if jar is not None:
+        check_changes(jar)
 
 
 class JobRun:

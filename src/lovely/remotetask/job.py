@@ -14,9 +14,9 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.interfaces import IJob
 from lovely.remotetask.retry import RetryPolicy
 
-#: So many failures of a job are kept, and so many characters of a traceback.
+#: So many failures of a job are kept, and so many characters of each text.
 KEPT_FAILURES = 5
-KEPT_TRACEBACK = 20_000
+KEPT_TEXT = 20_000
 
 
 class Failure(NamedTuple):
@@ -38,9 +38,6 @@ class Failure(NamedTuple):
             text = "".join(traceback.format_exception(error))
         except BaseException:
             text = f"{name}: {message}\n"
-        if len(text) > KEPT_TRACEBACK:
-            half = KEPT_TRACEBACK // 2
-            text = f"{text[:half]}\n[...]\n{text[-half:]}"
         return cls(name, _storable(message or name), _storable(text))
 
     def __str__(self) -> str:
@@ -57,7 +54,10 @@ class Attempt(NamedTuple):
 
 
 def _storable(text: str) -> str:
-    """Text without the lone surrogates that can't be encoded."""
+    """Text that is not too long, without the surrogates that can't be encoded."""
+    if len(text) > KEPT_TEXT:
+        half = KEPT_TEXT // 2
+        text = f"{text[:half]}\n[...]\n{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 from BTrees.LOBTree import LOBTree
 from persistent import Persistent
 
+from lovely.remotetask.blocks import NOTHING, Block, Tally, add_up
 from lovely.remotetask.states import STATUSES
-from lovely.remotetask.table import NOTHING, Block, JobTable, Tally, add_up
+from lovely.remotetask.table import JobTable
 
 #: How many block numbers are reserved at a time, at first; for a producer that
 #: goes on; and at most, for a transaction that needs more and more.

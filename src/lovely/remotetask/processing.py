@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,12 @@ class Background:
             stop()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until it has ended, at most so many seconds; whether it has."""
-        if self.thread is not threading.current_thread():
+        """Wait until it has ended, at most so many seconds; whether it has.
+
+        A job can't wait for its own end.
+        """
+        threads = [self.thread, *getattr(self._processor, "threads", ())]
+        if threading.current_thread() not in threads:
             self.thread.join(timeout)
         return not self.thread.is_alive()
 
@@ -91,4 +96,12 @@ def _stop_all() -> None:
         background.wait(max(0.0, end - time.monotonic()))
 
 
+def _after_fork() -> None:
+    """A child has none of its parent's threads, and maybe a lock they held."""
+    global _lock  # noqa: PLW0603 - the old one may be locked for ever
+    _lock = threading.Lock()
+    _running.clear()
+
+
 atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -19,9 +19,9 @@ from lovely.remotetask.job import Job
 from lovely.remotetask.states import QUEUED, SCHEDULED
 
 if TYPE_CHECKING:
+    from lovely.remotetask.blocks import Block
     from lovely.remotetask.lanes import Lane, Lanes
     from lovely.remotetask.service import TaskService
-    from lovely.remotetask.table import Block
 
 #: So many entries are looked at in one transaction, at most: more cancelled
 #: jobs than that in a row are passed over in several.

@@ -30,12 +30,13 @@ from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import Lanes
 from lovely.remotetask.pickling import check_picklable
 from lovely.remotetask.processor import SimpleProcessor
-from lovely.remotetask.producers import LocalWriter, Writer, pool_of
+from lovely.remotetask.producers import pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
 from lovely.remotetask.workers import WorkerInfo, Workers, start_attempt
+from lovely.remotetask.writers import LocalWriter, Writer
 
 
 @implementer(ITaskService)

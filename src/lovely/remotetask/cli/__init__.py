@@ -15,9 +15,9 @@ main: Any
 try:
     from lovely.remotetask.cli.commands import main
 except ModuleNotFoundError as error:
-    if error.name not in {"click", "rich"}:
+    missing = (error.name or "").partition(".")[0]
+    if missing not in {"click", "rich"}:
         raise
-    missing = error.name
 
     def main(**kwargs: object) -> None:
         """Say how to install what the command needs."""

@@ -75,7 +75,7 @@ class Bars(Progress):
         if self._examining is None:
             self._before = done
             self._examining = self.add_task(
-                "Examining files", total=jobs, amount="", count=0
+                "Examining files", total=jobs, amount=f"{done:,}/{jobs:,}", count=0
             )
         self.update(
             self._examining,

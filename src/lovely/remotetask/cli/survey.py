@@ -23,7 +23,8 @@ from lovely.remotetask.interfaces import COMPLETED, ERROR, ITask
 
 TASK = "demo.inspect"
 
-#: So many files are looked up, and their jobs added, in one transaction.
+#: So many files are looked up, and their jobs added, in one transaction; and so
+#: many jobs are read at a time.
 BATCH = 200
 #: So many failures are told in full.
 TOLD = 5
@@ -184,7 +185,7 @@ class Survey:
                 findings.add(job.input, Content(*job.output))
             elif job.status == ERROR:
                 findings.add_failure(job.input, service.getError(jobid))
-            if not findings.files % 1000:
+            if not findings.files % BATCH:
                 # Of itself, ZODB forgets what it has read between transactions.
                 self._connection.cacheGC()
                 check()
