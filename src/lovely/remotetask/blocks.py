@@ -70,7 +70,7 @@ class Block(Persistent):
 
     number: int
     lane: int
-    #: The number of the lane's next block, which may not exist yet.
+    #: The number of the lane's next block; None in the last.
     next: int | None
     #: The jobs by slot; None where one has been removed.
     jobs: list[Job | None]
@@ -81,8 +81,8 @@ class Block(Persistent):
     #: How often the block was written: tells whether a snapshot is recent.
     writes: int
 
-    def __init__(self, number: int, lane: int, next: int | None, tally: Tally) -> None:
-        self.__setstate__((number, lane, next, (), b"", pack_tally(tally), 0))
+    def __init__(self, number: int, lane: int, tally: Tally) -> None:
+        self.__setstate__((number, lane, None, (), b"", pack_tally(tally), 0))
 
     def __getstate__(self) -> tuple[Any, ...]:
         jobs = tuple(self.jobs)

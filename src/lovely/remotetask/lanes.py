@@ -9,9 +9,9 @@ three parts with three kinds of writers, so that none disturbs another:
   short transactions of the library's own.
 
 A lane's first block, its root, has no ids; its number is the lane's key, negated.
-Its first producer makes it.  The numbers of the others ascend.  Each block names
-its successor, which may not exist yet.  A lane has been read to its end when the
-head is behind all of its last block.
+Its first producer makes it.  The numbers of the others ascend, and each block but
+the last names its successor.  A lane has been read to its end when the head is
+behind all of its last block.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class Head(Persistent):
         self.index = 0
 
     def at_end_of(self, block: Block) -> bool:
-        """Whether all of a block has been read."""
-        return self.slot >= len(block.jobs) and self.index >= block.log_length
+        """Whether all of a lane has been read whose last block this is."""
+        read = self.slot >= len(block.jobs) and self.index >= block.log_length
+        return read and self.number == block.number
 
 
 class Sequence(Persistent):
@@ -211,21 +212,24 @@ class Lanes(Persistent):
         """Remove lanes of processes that are gone and that have been read.
 
         ``is_gone`` tells by a lane's owner.  One lane is kept for the next
-        process.  Return how many were removed.
+        process, and so are those that were not used.  Return how many were
+        removed.
         """
         gone = [lane for lane in self if lane.owner and is_gone(lane.owner)]
         removed = 0
         for lane in gone[1:]:
             tail = lane.tail(self.table)
-            if tail is None or lane.head.at_end_of(tail):
+            if tail is not None and lane.head.at_end_of(tail):
                 removed += 1
                 self._retire(lane, tail)
         return removed
 
-    def _retire(self, lane: Lane, tail: Block | None) -> None:
+    def _retire(self, lane: Lane, tail: Block) -> None:
         del self._lanes[lane.key]
-        # Written, so that whoever adopts it at the same time conflicts.
+        # Both are written: whoever adopts the lane at the same time conflicts
+        # with the one, and what its producer committed last, if this snapshot
+        # has not seen it, with the other.
         lane.owner = None
-        if tail is not None:
-            self._retired = add_up([self._retired, tail.tally])
-            self.release(tail)
+        tail.writes += 1
+        self._retired = add_up([self._retired, tail.tally])
+        self.release(tail)

@@ -230,7 +230,7 @@ class LanePool:
             lanes.spare()
             tail = lane.tail(lanes.table)
             ahead = lane.ahead(tail)
-            if len(ahead) < 2:
+            if not ahead:
                 ahead = lanes.reserve(lane, RESERVE)
             return Hold(lane.key, position_at(lane, tail), ahead)
 

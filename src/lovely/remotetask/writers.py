@@ -86,7 +86,7 @@ class Writer:
     def _tail(self) -> Block:
         tail = self.table.block(self.position.tail)
         if tail is None:
-            tail = Block(self.position.tail, self.key, None, NOTHING)
+            tail = Block(self.position.tail, self.key, NOTHING)
             self.table.insert(tail)
         return tail
 
@@ -117,13 +117,14 @@ class Writer:
     def _grow(self) -> Block:
         """A new last block."""
         taken = self.position.taken
-        if taken + 2 > len(self.numbers):
+        if taken == len(self.numbers):
             self.reserve()
-        number, following = self.numbers[taken : taken + 2]
+        number = self.numbers[taken]
+        # Written too: every commit to a lane writes the block that was its last,
+        # so that whoever writes that block shuts the lane for late ones.
         old = self._tail()
-        if old.next is None:
-            old.next = number
-        block = Block(number, self.key, following, old.tally)
+        old.next = number
+        block = Block(number, self.key, old.tally)
         self.table.insert(block)
         self.position = Position(self.position.slot, number, 0, taken + 1)
         return block

@@ -166,6 +166,8 @@ def carry_out(survey: Survey, interrupt: Interrupt, display: Display) -> Run:
     display.all_added(seen, added)
     before = survey.progress()
     if before.done < before.jobs:
+        display.examining(before.done, before.jobs)
+        interrupt.check()
         run.done = process(survey, before.done, interrupt, display)
     return run
 

@@ -29,9 +29,13 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._before: dict[int, Any] = {s: signal.getsignal(s) for s in self.signals}
+        self._before: dict[int, Any] = {}
         for signum in self.signals:
-            signal.signal(signum, self._note)
+            before = signal.getsignal(signum)
+            # A shell lets commands in its background ignore Ctrl-C: so it stays.
+            if before not in (signal.SIG_IGN, None):
+                self._before[signum] = before
+                signal.signal(signum, self._note)
 
     def end(self) -> None:
         """Handle signals as before."""
