@@ -79,8 +79,12 @@ def demo(context: click.Context, directory: Path, keep: Path | None) -> None:
 def examine(directory: Path, keep: Path | None, debug: bool) -> tuple[Findings, Run]:
     """Do what the command is for, and show it on standard error."""
     console = Console(stderr=True)
+
+    def tell(text: str) -> None:
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
     with (
-        shown_logs(lambda text: console.print(printable(text), markup=False), debug),
+        shown_logs(tell, debug),
         registered_task(directory),
         opened_survey(directory, keep) as survey,
         interruptible() as interrupt,

@@ -1,0 +1,187 @@
+"""Commits that meet at the worst moment; each of these was thought out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from transaction.interfaces import TransientError
+
+from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.session import Session
+from lovely.remotetask.states import COMPLETED, PROCESSING, QUEUED
+from lovely.remotetask.workers import Lease
+from tests.races.interleaved import check_committed, clients
+from tests.support import FakeEnvironment, ask, register
+
+
+def claim_with(client: Any, key: int) -> Any:
+    """In a client's transaction: the next job, claimed for a worker."""
+    job = client.service._next(None)
+    client.service._workers.claim(client.service, key, [job])
+    return job
+
+
+def test_a_claim_that_meets_a_rescue_is_not_lost(
+    db: Any, service: Any, environment: FakeEnvironment
+) -> None:
+    """A worker that is taken for dead while it claims does not keep the job."""
+    with clients(db, 2) as (slow, rescuer):
+        first, second = slow.service.add("echo"), slow.service.add("echo")
+        key = slow.service._workers.register(slow.service)
+        slow.commit()
+        claim_with(slow, key)
+        slow.commit()
+        rescuer.abort()
+        claim_with(slow, key)
+        rescuer.service._workers.rescue(rescuer.service, lambda worker: True)
+        rescuer.commit()
+        with pytest.raises(TransientError):
+            slow.commit()
+        slow.abort()
+        statuses = [slow.service.getStatus(jobid) for jobid in (first, second)]
+        assert statuses == [QUEUED, QUEUED]
+    check_committed(db)
+
+
+def test_a_claim_that_meets_a_leave_is_not_lost(db: Any, service: Any) -> None:
+    """A worker's record is not removed while the worker claims with it."""
+    with clients(db, 2) as (claimer, leaver):
+        claimer.service.add("echo")
+        key = claimer.service._workers.register(claimer.service)
+        claimer.commit()
+        leaver.abort()
+        claim_with(claimer, key)
+        leaver.service._workers.leave(leaver.service, key)
+        leaver.commit()
+        with pytest.raises(TransientError):
+            claimer.commit()
+    check_committed(db)
+
+
+def test_a_place_in_the_queue_is_one_of_a_kind(db: Any, service: Any) -> None:
+    """A job that is taken out of turn and goes back waits in one place only."""
+
+    def interrupt(value: Any) -> None:
+        raise KeyboardInterrupt
+
+    register("interrupt", interrupt)
+    with clients(db, 1) as (client,):
+        jobid = client.service.add("interrupt", startLater=True)
+        client.commit()
+        assert client.service.startJob(jobid)
+        client.commit()
+        with pytest.raises(KeyboardInterrupt):
+            client.service.processNext(jobid=jobid)
+        client.commit()
+        assert client.service.getStatus(jobid) == QUEUED
+    check_committed(db)
+    session = Session(db, ["service"])
+    key = session.register(1, Lease())
+    assert session.claim(key, 10).jobs == [jobid]
+    session.leave()
+    session.close()
+    check_committed(db)
+
+
+def test_a_job_that_a_worker_took_out_of_turn_can_be_rescued(
+    db: Any, service: Any, environment: FakeEnvironment
+) -> None:
+    """So it is if a worker took it and left."""
+    jobid = service.add("echo", startLater=True)
+    service._p_jar.transaction_manager.commit()
+    service.startJob(jobid)
+    service._p_jar.transaction_manager.commit()
+    session = Session(db, ["service"])
+    key = session.register(1, Lease())
+    assert session.claim_job(jobid) == [jobid]
+    check_committed(db)
+    session.leave()
+    check_committed(db)
+    key = session.register(1, Lease())
+    assert session.claim(key, 10).jobs == [jobid]
+    session.run(jobid, key)
+    session.leave()
+    session.close()
+    assert ask(db, lambda found: found.getStatus(jobid)) == COMPLETED
+    check_committed(db)
+
+
+def test_a_rescued_job_is_not_finished_twice(db: Any, service: Any) -> None:
+    """A worker that comes back after it was taken for dead writes nothing."""
+    effects: list[str] = []
+    sessions = [Session(db, ["service"]), Session(db, ["service"])]
+
+    def work(value: Any) -> None:
+        effects.append("run")
+        if len(effects) == 1:
+            rescue(db)
+
+    register("work", work)
+    jobid = service.add("work")
+    service._p_jar.transaction_manager.commit()
+    slow, quick = sessions
+    key = slow.register(1, Lease())
+    assert slow.claim(key, 1).jobs == [jobid]
+    slow.run(jobid, key)
+    assert ask(db, lambda found: found.getStatus(jobid)) == QUEUED
+    with pytest.raises(WorkerLost):
+        slow.beat()
+    key = quick.register(1, Lease())
+    assert quick.claim(key, 1).jobs == [jobid]
+    assert ask(db, lambda found: found.getStatus(jobid)) == PROCESSING
+    quick.run(jobid, key)
+    quick.leave()
+    for session in sessions:
+        session.close()
+    assert ask(db, lambda found: found.jobs[jobid].attempt) == 2
+    assert effects == ["run", "run"]
+    check_committed(db)
+
+
+def rescue(db: Any) -> None:
+    """Somebody else takes every worker for dead."""
+    with clients(db, 1) as (client,):
+        client.service._workers.rescue(client.service, lambda worker: True)
+        client.commit()
+
+
+def test_cancel_and_claim_exclude_each_other(db: Any, service: Any) -> None:
+    """A job is cancelled, or a worker has it: never both."""
+    with clients(db, 2) as (caller, worker):
+        jobid = caller.service.add("echo")
+        key = caller.service._workers.register(caller.service)
+        caller.commit()
+        worker.abort()
+        caller.service.cancel(jobid)
+        claim_with(worker, key)
+        worker.commit()
+        with pytest.raises(TransientError):
+            caller.commit()
+        caller.abort()
+        caller.service.cancel(jobid)
+        caller.commit()
+        assert caller.service.getStatus(jobid) == PROCESSING
+    check_committed(db)
+
+
+def test_start_and_clean_keep_out_of_each_others_way(db: Any, service: Any) -> None:
+    """A cancelled job is cleaned while a waiting one is started: both hold."""
+    with clients(db, 2) as (starter, cleaner):
+        waiting = starter.service.add("echo", startLater=True)
+        over = starter.service.add("echo", startLater=True)
+        starter.service.cancel(over)
+        starter.commit()
+        cleaner.abort()
+        assert starter.service.startJob(waiting)
+        assert cleaner.service.clean() == 1
+        starter.commit()
+        try:
+            cleaner.commit()
+        except TransientError:
+            cleaner.abort()
+            assert cleaner.service.clean() == 1
+            cleaner.commit()
+        assert dict(cleaner.service.jobs) == {waiting: cleaner.service.jobs[waiting]}
+        assert cleaner.service.getStatus(waiting) == QUEUED
+    check_committed(db)

@@ -1,0 +1,308 @@
+"""The state machine: producers and a worker on one database, step by step.
+
+Two producers, one with an explicit transaction manager, have transactions open at
+the same time, with savepoints.  A worker claims, runs, gives back, leaves or dies.
+The database is closed and opened again, in the same process or as if in another.
+Each step is compared with a model; each committed state is checked as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ZODB
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from ZODB.MappingStorage import MappingStorage
+
+from lovely.remotetask.errors import TaskError
+from lovely.remotetask.service import TaskService
+from lovely.remotetask.states import DELAYED, PROCESSING, QUEUED, STARTLATER
+from tests.stateful.actors import NAME, Producer, Worker
+from tests.stateful.invariants import check
+from tests.stateful.model import RUNNABLE, Job, Model
+from tests.support import FakeEnvironment, put_service, register_full
+
+PRODUCERS = st.integers(0, 1)
+#: Which of those that there are.
+PICKS = st.integers(0, 1000)
+
+
+class ServiceMachine(RuleBasedStateMachine):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = TaskService.environment
+        self.environment = TaskService.environment = FakeEnvironment()
+        self.process = 1
+        self.environment.name = "host/1/0"
+        #: The jobs that were run, in this order.
+        self.ran: list[int] = []
+        register_full("echo", self._echo)
+        register_full("fail", self._fail)
+        self.model = Model()
+        self.open()
+        put_service(self.db, NAME)._p_jar.close()
+        self.begin()
+
+    def _echo(self, service: Any, jobid: int, input: Any) -> Any:
+        self.ran.append(jobid)
+        return input
+
+    def _fail(self, service: Any, jobid: int, input: Any) -> None:
+        self.ran.append(jobid)
+        service.add("echo", "written by a failed attempt: not kept")
+        raise TaskError("as told")
+
+    # The database
+
+    def storage(self) -> Any:
+        """A storage; when asked again, one with the same data."""
+        if not hasattr(self, "data"):
+            self.data = MappingStorage()
+        return self.data
+
+    def open(self) -> None:
+        """Open the database."""
+        self.db = ZODB.DB(self.storage())
+
+    def close(self) -> None:
+        """Close the database, so that it can be opened again."""
+        # A mapping storage forgets everything when it is closed.
+        self.data.close = lambda: None
+        self.db.close()
+
+    def begin(self) -> None:
+        """Everybody opens a connection."""
+        self.producers = [
+            Producer(self.db, self.model, explicit=explicit)
+            for explicit in (False, True)
+        ]
+        self.worker: Worker | None = None
+
+    def end(self) -> None:
+        """Everybody closes it."""
+        for producer in self.producers:
+            producer.close()
+        if self.worker is not None:
+            self.worker.close()
+
+    def teardown(self) -> None:
+        self.end()
+        self.close()
+        TaskService.environment = self.kept
+
+    def check(self) -> None:
+        """The committed state is sound, and as in the model."""
+        with self.db.transaction() as connection:
+            service = connection.root()[NAME]
+            check(service)
+            found = {jobid: job.status for jobid, job in service.jobs.items()}
+            assert found == self.model.begin().statuses()
+
+    # What producers do
+
+    @initialize(count=st.integers(0, 20))
+    def some_jobs(self, count: int) -> None:
+        if count:
+            self.add(0, "plain", fails=False, count=count)
+            self.commit(0)
+
+    @rule(
+        number=PRODUCERS,
+        kind=st.sampled_from(["plain", "later", "delay"]),
+        fails=st.booleans(),
+        count=st.sampled_from([1, 1, 1, 2, 5, 17, 40]),
+    )
+    def add(self, number: int, kind: str, fails: bool, count: int) -> None:
+        producer, task = self.producers[number], "fail" if fails else "echo"
+        now = self.environment.now
+        for seconds in range(1, count + 1):
+            if kind == "later":
+                jobid = producer.service.add(task, startLater=True)
+                job = Job(STARTLATER, fails)
+            elif kind == "delay":
+                jobid = producer.service.add(task, delay=seconds - 0.5)
+                job = Job(DELAYED, fails, now + seconds - 0.5)
+            else:
+                jobid, job = producer.service.add(task), Job(QUEUED, fails)
+            assert jobid not in producer.view.jobs
+            producer.view.put(jobid, job)
+
+    def pick(self, producer: Producer, pick: int, *statuses: str) -> int | None:
+        """One of the jobs that a producer sees, or None."""
+        found = [
+            jobid
+            for jobid, job in sorted(producer.view.jobs.items())
+            if not statuses or job.status in statuses
+        ]
+        return found[pick % len(found)] if found else None
+
+    @rule(number=PRODUCERS, picks=st.lists(PICKS, min_size=1, max_size=40))
+    def start(self, number: int, picks: list[int]) -> None:
+        producer = self.producers[number]
+        for pick in picks:
+            jobid = self.pick(producer, pick, STARTLATER)
+            if jobid is not None:
+                assert producer.service.startJob(jobid)
+                assert producer.view.start(jobid)
+
+    @rule(number=PRODUCERS, pick=PICKS)
+    def cancel(self, number: int, pick: int) -> None:
+        producer = self.producers[number]
+        jobid = self.pick(producer, pick)
+        if jobid is not None:
+            producer.service.cancel(jobid)
+            producer.view.cancel(jobid)
+
+    @rule(number=PRODUCERS, pick=PICKS)
+    def process_one(self, number: int, pick: int) -> None:
+        producer = self.producers[number]
+        jobid = self.pick(producer, pick, *RUNNABLE)
+        if jobid is not None:
+            self.ran.clear()
+            assert producer.service.processNext(jobid=jobid)
+            assert self.ran == [jobid]
+            producer.view.run(jobid)
+
+    @rule(number=PRODUCERS)
+    def process_next(self, number: int) -> None:
+        producer = self.producers[number]
+        due = producer.view.due(self.environment.now)
+        self.ran.clear()
+        assert producer.service.hasJobsWaiting() == bool(due)
+        assert producer.service.processNext() == bool(due)
+        assert len(self.ran) == min(1, len(due))
+        for jobid in self.ran:
+            assert jobid in due
+            producer.view.run(jobid)
+
+    @rule(number=PRODUCERS)
+    def process(self, number: int) -> None:
+        producer = self.producers[number]
+        due = producer.view.due(self.environment.now)
+        self.ran.clear()
+        producer.service.process()
+        assert sorted(self.ran) == sorted(due)
+        for jobid in due:
+            producer.view.run(jobid)
+
+    @rule(number=PRODUCERS)
+    def clean(self, number: int) -> None:
+        producer = self.producers[number]
+        assert producer.service.clean() == producer.view.clean()
+
+    @rule(number=PRODUCERS)
+    def look(self, number: int) -> None:
+        """A transaction sees its own changes, and nothing that came after it began."""
+        producer = self.producers[number]
+        service = producer.service
+        found = {jobid: job.status for jobid, job in service.jobs.items()}
+        assert found == producer.view.statuses()
+        assert service.count() == len(found)
+
+    # Transactions
+
+    @rule(number=PRODUCERS)
+    def commit(self, number: int) -> None:
+        self.producers[number].commit()
+        self.check()
+
+    @rule(number=PRODUCERS)
+    def abort(self, number: int) -> None:
+        self.producers[number].end()
+
+    @rule(number=PRODUCERS)
+    def savepoint(self, number: int) -> None:
+        self.producers[number].savepoint()
+
+    @rule(number=PRODUCERS, pick=PICKS)
+    def rollback(self, number: int, pick: int) -> None:
+        producer = self.producers[number]
+        if producer.savepoints:
+            producer.rollback(pick % len(producer.savepoints))
+
+    # The worker
+
+    @rule(limit=st.sampled_from([1, 3, 100]))
+    def claim(self, limit: int) -> None:
+        self.worker = self.worker or Worker(self.db, self.model)
+        self.worker.claim(limit, self.environment.now)
+        self.check()
+
+    @precondition(lambda self: self.worker and self.worker.held)
+    @rule()
+    def run_claimed(self) -> None:
+        assert self.worker is not None
+        jobid = self.worker.held[0]
+        self.ran.clear()
+        self.worker.run()
+        assert self.ran == [jobid]
+        self.check()
+
+    @precondition(lambda self: self.worker and self.worker.held)
+    @rule(pick=PICKS)
+    def give_back(self, pick: int) -> None:
+        assert self.worker is not None
+        jobid = self.worker.held.pop(pick % len(self.worker.held))
+        self.worker.session.give_back([jobid])
+        self.worker.change([jobid], QUEUED)
+        self.check()
+
+    @precondition(lambda self: self.worker)
+    @rule()
+    def leave(self) -> None:
+        worker = self.worker
+        assert worker is not None
+        worker.session.leave()
+        worker.change(worker.held, QUEUED)
+        worker.close()
+        self.worker = None
+        self.check()
+
+    @precondition(lambda self: self.worker)
+    @rule()
+    def die(self) -> None:
+        """The worker is lost; another rescues what it held, and leaves."""
+        worker = self.worker
+        assert worker is not None
+        self.environment.gone.add(worker.identity)
+        worker.close()
+        self.rescue()
+
+    def rescue(self) -> None:
+        """Whatever was processed is queued again, or in error."""
+        rescuer = Worker(self.db, self.model)
+        rescuer.session.rescue()
+        lost = [i for i, job in self.model.jobs.items() if job.status == PROCESSING]
+        self.model.suspects.update(lost)
+        with self.db.transaction() as connection:
+            jobs = connection.root()[NAME].jobs
+            rescuer.change([i for i in lost if jobs[i].status == QUEUED], QUEUED)
+            rescuer.change([i for i in lost if jobs[i].crashes == 3], "error")
+        rescuer.session.leave()
+        rescuer.close()
+        self.worker = None
+        self.check()
+
+    # Time, and the process
+
+    @rule(seconds=st.integers(1, 10))
+    def sleep(self, seconds: int) -> None:
+        self.environment.now += seconds
+
+    @rule(other_process=st.booleans())
+    def reopen(self, other_process: bool) -> None:
+        """Close the database, with transactions open, and open it again."""
+        if self.worker is not None:
+            self.environment.gone.add(self.worker.identity)
+        self.end()
+        self.close()
+        if other_process:
+            self.environment.gone.add(f"host/{self.process}/")
+            self.process += 1
+            self.environment.name = f"host/{self.process}/0"
+        self.open()
+        self.begin()
+        self.rescue()

@@ -1,0 +1,234 @@
+"""Background processing at the edges: the exit, trouble with the database."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+import transaction
+import ZODB
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import StorageError
+
+from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from tests.support import (
+    ask,
+    in_thread,
+    open_connections,
+    processing,
+    put_service,
+    register,
+    wait_for_status,
+    wait_until,
+)
+
+EXIT = """
+import sys, threading, time, ZODB, transaction
+from lovely import remotetask
+
+begun = threading.Event()
+
+@remotetask.task("slow")
+def slow(value):
+    begun.set()
+    time.sleep(0.3)
+    return "finished"
+
+db = ZODB.DB(sys.argv[1])
+root = db.open().root()
+root["service"] = service = remotetask.TaskService()
+service.__name__, service.__parent__ = "service", root
+service.add("slow")
+service.add("slow")
+transaction.commit()
+service.startProcessing()
+assert begun.wait(20)
+"""
+
+
+def test_exit_of_the_interpreter(path: str) -> None:
+    """A program that ends lets the job that runs be finished, and no other begin."""
+    subprocess.run([sys.executable, "-c", EXIT, path], check=True, timeout=60)
+    db = ZODB.DB(FileStorage(path))
+    assert ask(db, lambda s: s.getResult(1)) == "finished"
+    assert ask(db, lambda s: s.getStatus(2)) == "queued"
+    assert ask(db, lambda s: s.workers) == []
+    db.close()
+
+
+def test_trouble_with_the_database(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """A database that fails for a while stops nothing for good."""
+    monkeypatch.setattr("lovely.remotetask.crew.ERROR_WAIT", 0.01)
+    monkeypatch.setattr("lovely.remotetask.processor.ERROR_WAIT", 0.01)
+    healthy, calls = db.open, []
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 5:
+            raise StorageError("the disk is away")
+        return healthy(*arguments, **options)
+
+    service.add("echo")
+    transaction.commit()
+    db.open = broken
+    with processing(service):
+        wait_until(lambda: len(calls) > 5)
+        db.open = healthy
+        wait_for_status(db, 1, "completed")
+    assert "the disk is away" in caplog.text
+    assert "trying again" in caplog.text
+
+
+def test_trouble_at_the_commit(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose end can't be committed at first is finished later, once."""
+    monkeypatch.setattr("lovely.remotetask.crew.ERROR_WAIT", 0.01)
+    runs: list[int] = []
+    vote, failures = db.storage.tpc_vote, iter([True] * 3)
+
+    def broken(trans: Any) -> Any:
+        if runs and next(failures, False):
+            raise StorageError("the disk is full")
+        return vote(trans)
+
+    register("note", runs.append)
+    jobid = service.add("note", 1)
+    transaction.commit()
+    db.storage.tpc_vote = broken
+    with processing(service):
+        wait_until(
+            lambda: ask(db, lambda s: s.getStatus(jobid)) in ("completed", "error")
+        )
+        del db.storage.tpc_vote
+    assert next(failures, None) is None
+    assert ask(db, lambda s: s.count("processing")) == 0
+
+
+def test_no_service_at_the_path(db: Any, caplog: Any) -> None:
+    """A processor without a service says so, and looks again until it is there."""
+    processor = SimpleProcessor(db, ["later"], waitTime=0.01)
+    thread = threading.Thread(target=processor)
+    thread.start()
+    try:
+        wait_until(lambda: "no task service at 'later'" in caplog.text)
+        register("echo", str)
+        service = put_service(db, "later")
+        jobid = service.add("echo", 5)
+        transaction.commit()
+        wait_until(
+            lambda: ask(db, lambda s: s.getStatus(jobid), "later") == "completed"
+        )
+    finally:
+        processor.stop()
+        thread.join(20)
+    assert not processor.running
+
+
+def test_single_calls(service: Any, db: Any) -> None:
+    """A processor may be asked to do one thing, without a loop."""
+    processor = SimpleProcessor(db, ["service"])
+    assert repr(processor) == "<SimpleProcessor of service>"
+    assert processor.running
+    assert processor.threads == []
+    assert processor.processNext() is False
+    assert processor.claimNextJob() is None
+    for name in ("echo", "fail", "echo"):
+        service.add(name)
+    transaction.commit()
+    assert processor.hasJobsWaiting() is True
+    assert processor.claimNextJob() == 1
+    assert processor.processNext(1) is True
+    assert processor.processNext(1) is False
+    assert processor.processNext() is True
+    assert processor.processNext(3) is True
+    assert open_connections(db) == 1
+    transaction.begin()
+    assert [job.status for job in service.jobs.values()] == [
+        "completed",
+        "error",
+        "completed",
+    ]
+    assert service.workers == []
+
+
+@pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
+def test_wait_time_of_nothing(service: Any, db: Any, factory: Any) -> None:
+    """A processor that always looks finds jobs, and can be stopped."""
+    service.processorFactory = factory
+    service.processorArguments = {"waitTime": 0}
+    service.add("echo", delay=0.05)
+    transaction.commit()
+    with processing(service):
+        wait_for_status(db, 1, "completed")
+
+
+def test_delayed_jobs_wake_it(service: Any, db: Any) -> None:
+    """A processor that looks rarely is on time for a delayed job."""
+    service.processorArguments = {"waitTime": 1000}
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: ask(db, lambda s: s.workers))
+        service.add("echo", delay=0.2)
+        transaction.commit()
+        wait_for_status(db, 1, "completed")
+    created, started = ask(db, lambda s: (s.jobs[1].created, s.jobs[1].started))
+    assert 0.2 <= (started - created).total_seconds() < 15
+
+
+def test_jobs_in_order(service: Any, db: Any) -> None:
+    """A single thread runs hundreds of jobs in the order they were added."""
+    order: list[int] = []
+    register("note", order.append)
+    with processing(service):
+        for number in range(300):
+            service.add("note", number)
+            if number % 30 == 0:
+                transaction.commit()
+        transaction.commit()
+        wait_until(lambda: ask(db, lambda s: s.count("completed")) == 300)
+    assert order == list(range(300))
+
+
+def test_errors_do_not_flood(service: Any, db: Any, caplog: Any) -> None:
+    """A processor that has nothing to do logs nothing."""
+    caplog.set_level(logging.INFO, "lovely.remotetask")
+    with processing(service):
+        service.add("echo")
+        transaction.commit()
+        wait_for_status(db, 1, "completed")
+    assert caplog.records == []
+
+
+def test_other_processors(service: Any, db: Any) -> None:
+    """A processor of the application's own need not have a ``stop``."""
+
+    class Own:
+        """Runs until its thread is told to stop."""
+
+        def __init__(self, db: Any, path: list[str]) -> None:
+            self.path = path
+
+        def __call__(self) -> None:
+            thread = threading.current_thread()
+            wait_until(lambda: not thread.running)  # type: ignore[attr-defined]
+
+    service.processorFactory, service.processorArguments = Own, {}
+    service.startProcessing()
+    assert service.isProcessing()
+    assert service.stopProcessing(wait=True, timeout=20)
+    transaction.abort()
+
+
+def test_a_stopped_processor_stays_so(service: Any, db: Any) -> None:
+    """A processor that was stopped does not begin again by itself."""
+    processor = SimpleProcessor(db, ["service"])
+    processor.stop()
+    in_thread(processor)
+    assert not processor.running
