@@ -329,7 +329,9 @@ def without_privileges(*owned: Path) -> Iterator[None]:
         return
     if not hasattr(os, "setresuid"):
         pytest.skip("root can't become another user for a while")
-    demo(owned[0])  # import all that is imported late: it may lie out of reach
+    # Import all that is imported late: it may lie out of reach.
+    demo(owned[0])
+    demo(owned[0] / "no such directory")
     for path in owned:
         os.chown(path, NOBODY, NOBODY)
         for parent in path.parents:
