@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transaction.interfaces import NoTransaction, TransientError
@@ -17,6 +18,8 @@ from zope.event import notify
 from lovely.remotetask import events, times
 from lovely.remotetask.current import Run, running
 from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
     JobCancelled,
     RollbackImpossible,
     TaskError,
@@ -179,8 +182,7 @@ def _call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     name = job.task
     with site_of(service), running(run):
         task = service._task(name)
-        timeout = getattr(task, "timeout", None) if job.timeout is None else job.timeout
-        run.begin(service, job, timeout)
+        run.begin(service, job, _timeout(task, job))
         job.begin(started)
         notify(events.JobStarted(job, service))
         output = task(service, job.id, job.input)
@@ -208,26 +210,44 @@ def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
         failed.error, job.failed, service.environment.random()
     )
     again = "" if pause is None else f"; trying again in {pause:.0f} seconds"
-    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, failed.failure)
+    # A task that gives up by itself has said all; else the traceback is needed.
+    told = isinstance(failed.error, TaskError)
+    reason = failed.failure.message if told else failed.failure
+    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
     if pause is None:
         _end(service, job, ERROR)
         announce_failure(service, job)
     else:
-        job.wait_until(now + times.from_seconds(pause), relative=True)
+        job.wait_until(times.later(now, pause), relative=True)
         job.queue_at(now)
         service._workers.let_go(job)
         service._writer().enqueue(job, DELAYED)
 
 
 def _policy(service: TaskService, job: Job) -> RetryPolicy:
-    """The job's own policy, or else its task's, or else the service's."""
-    if job.retry is not None:
-        return job.retry
+    """The job's own policy, or else its task's, or else the service's.
+
+    A task may have something else of that name, which is none of our business.
+    """
     try:
-        policy = getattr(service._task(job.task), "retry", None)
+        of_task = getattr(service._task(job.task), "retry", None)
     except UnknownTask:
-        policy = None
-    return service.retryPolicy if policy is None else check_policy("retry", policy)
+        of_task = None
+    for policy in (job.retry, of_task, service.retryPolicy):
+        if policy is not None:
+            with suppress(InvalidType, InvalidArgument):
+                return check_policy("retry", policy)
+    return RetryPolicy()
+
+
+def _timeout(task: Any, job: Job) -> float | None:
+    """The job's own time limit, or else its task's, in seconds."""
+    if job.timeout is not None:
+        return job.timeout
+    try:
+        return times.check_seconds("timeout", getattr(task, "timeout", None))
+    except (InvalidType, InvalidArgument):
+        return None
 
 
 def announce_failure(service: TaskService, job: Job) -> None:

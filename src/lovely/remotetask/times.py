@@ -20,6 +20,11 @@ def from_seconds(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def later(start: int, seconds: float) -> int:
+    """The moment so many seconds after ``start``, or the last that there is."""
+    return start + from_seconds(min(seconds, (from_datetime(LATEST) - start) / 1e6))
+
+
 def from_datetime(moment: datetime) -> int:
     """Microseconds since the epoch of an aware datetime."""
     return (moment - EPOCH) // MICROSECOND
