@@ -232,3 +232,19 @@ def test_many_cancelled_here(service: Any) -> None:
         service.cancel(service.add("echo"))
     last = service.add("echo")
     assert service.claimNextJob() == last
+
+
+def test_a_processors_job_is_left_alone(service: Any) -> None:
+    """What a processor has taken can't be run by a call as well."""
+    jobid = service.add("echo", 1)
+    key = service._workers.register(service)
+    service._workers.claim(service, key, [service._next(None)])
+    assert service.processNext(jobid=jobid) is False
+    assert service.getStatus(jobid) == "processing"
+
+
+def test_a_job_to_start_later_is_left_alone(service: Any) -> None:
+    """A job that was not started can't be run by its id."""
+    jobid = service.add("echo", 1, startLater=True)
+    assert service.processNext(jobid=jobid) is False
+    assert service.getStatus(jobid) == "start later"

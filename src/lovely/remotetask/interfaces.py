@@ -211,8 +211,9 @@ class ITaskService(Interface):
         """Run one job in this thread and in this transaction.
 
         Without ``jobid`` the oldest that is due.  Return True if there was
-        one.  What a failing job wrote is rolled back.  Raise UnknownJob (a
-        KeyError).
+        one; with a ``jobid``, if that job is over now: one that is to start
+        later, or that a processor has taken, is left alone.  What a failing job
+        wrote is rolled back.  Raise UnknownJob (a KeyError).
         """
 
     def process(now=None):

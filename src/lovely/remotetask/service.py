@@ -236,10 +236,13 @@ class TaskService(Persistent):
             if jobid is not None:
                 job.leave_place()
             start_attempt(self, job, None)
-        if job.status == states.PROCESSING:
-            claimant = job.claimant
-            run_here(self, job.id)
-            self._workers.dismiss(self, claimant)
+        if job.status != states.PROCESSING:
+            return job.status in states.REMOVABLE
+        claimant = job.claimant
+        if not self._workers.is_caller(claimant):
+            return False
+        run_here(self, job.id)
+        self._workers.dismiss(self, claimant)
         return True
 
     def process(self, now: float | None = None) -> None:

@@ -221,6 +221,11 @@ class Workers(Persistent):
         jobs = (service.jobs[jobid] for worker in self for jobid in worker.held)
         return [job.status for job in jobs if job.status != PROCESSING]
 
+    def is_caller(self, key: int | None) -> bool:
+        """Whether a job was claimed by a call, not by a processor."""
+        worker = None if key is None else self._records.get(key)
+        return worker is None or not worker.threads
+
     def dismiss(self, service: TaskService, key: int | None) -> None:
         """Remove a worker that stood for a claim by hand, if that is over."""
         worker = None if key is None else self._records.get(key)
