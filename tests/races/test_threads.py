@@ -24,7 +24,7 @@ from tests.races.threads import Effect, Race, Racer, processors, run
 from tests.support import ask, register_full, wait_until
 
 #: How often each thread does what it does.
-TIMES = max(60, int(os.environ.get("REMOTETASK_EXAMPLES", "0")))
+TIMES = max(125, int(os.environ.get("REMOTETASK_EXAMPLES", "0")))
 
 pytestmark = pytest.mark.timeout(max(120, TIMES))
 

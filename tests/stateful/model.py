@@ -103,7 +103,9 @@ class Model:
         self.given: set[int] = set()
         #: Jobs that a worker was lost with.
         self.suspects: set[int] = set()
-        #: Whether a job was ever removed: blocks are dropped from then on.
+        #: Jobs that a worker gave back: they wait behind what its lane has noted.
+        self.given_back: set[int] = set()
+        #: Whether a job or a lane was ever removed: blocks are dropped from then on.
         self.cleaned = False
         #: By commit, the jobs that it wrote.
         self.log: list[set[int]] = []

@@ -134,11 +134,12 @@ class Crew:
         finally:
             self._returning = []
 
-    def drop(self) -> None:
-        """The worker is lost, and so are its claims."""
+    def drop(self, key: int | None = None) -> None:
+        """The worker is lost, and so are its claims; not if it is a new one."""
         with self._lock:
-            self.key = None
-            self._take_all()
+            if key is None or key == self.key:
+                self.key = None
+                self._take_all()
 
     def stop(self) -> list[int]:
         """Let the threads end after the jobs that they run; return at once.
@@ -175,7 +176,6 @@ class Crew:
                     self._run(session, running)
             except WorkerLost as error:
                 log.warning("%s", error)
-                self.drop()
             except Exception:
                 log.exception("%s: trying again", threading.current_thread().name)
                 close(session)
@@ -218,7 +218,11 @@ class Crew:
             in_hand = {*busy, *self._returning}
             room = max(self._pace.in_hand() - len(busy), 1)
             suspects = self._suspect is None
-        claim = session.claim(key, room, in_hand, suspects=suspects)
+        try:
+            claim = session.claim(key, room, in_hand, suspects=suspects)
+        except WorkerLost:
+            self.drop(key)
+            raise
         with self._lock:
             self._taken_last = self._environment.monotonic()
             self._waiting.extend(Claimed(jobid, key) for jobid in claim.jobs)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
+from lovely.remotetask import times
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -96,9 +97,9 @@ class Run:
         """Report how far the job is: a fraction from 0 to 1, and a message.
 
         Others see it while the job runs, about once a second.  Raise
-        InvalidArgument (a ValueError).
+        InvalidType (a TypeError) or InvalidArgument (a ValueError).
         """
-        if not 0 <= fraction <= 1:
+        if times.check_seconds("fraction", fraction, unit="a number") > 1:
             raise InvalidArgument(f"fraction: from 0 to 1, not {fraction!r}.")
         self.reported = Progress(float(fraction), str(message))
 

@@ -204,7 +204,7 @@ def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         _end(service, job, CANCELLED)
         log.info("job %s of task %r was cancelled", job.id, job.task)
-        _announce(service, events.JobCancelled(job, service))
+        announce_cancelled(service, job)
         return
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
@@ -248,6 +248,11 @@ def _timeout(task: Any, job: Job) -> float | None:
         return times.check_seconds("timeout", getattr(task, "timeout", None))
     except (InvalidType, InvalidArgument):
         return None
+
+
+def announce_cancelled(service: TaskService, job: Job) -> None:
+    """Tell subscribers that a job was cancelled; what they raise is logged."""
+    _announce(service, events.JobCancelled(job, service))
 
 
 def announce_failure(service: TaskService, job: Job) -> None:

@@ -10,6 +10,9 @@ from lovely.remotetask.errors import InvalidArgument, InvalidType, TaskError
 
 Errors = tuple[type[BaseException], ...]
 
+#: So many seconds, some 300 years, lead to no date that can't be shown.
+CENTURIES = 10_000_000_000
+
 
 def _exceptions(name: str, given: object) -> Errors:
     """One exception class, or several, as a tuple."""
@@ -57,6 +60,10 @@ class RetryPolicy:
             times.check_seconds(name, getattr(self, name), unit="a number")
         if self.factor < 1:
             raise InvalidArgument(f"factor: 1 or more is needed, not {self.factor!r}.")
+        if self.longest > CENTURIES:
+            raise InvalidArgument(
+                f"longest: {self.longest!r} seconds are more than 300 years."
+            )
         if self.jitter > 1:
             raise InvalidArgument(f"jitter: from 0 to 1, not {self.jitter!r}.")
         for name in ("on", "give_up_on"):
@@ -74,7 +81,7 @@ class RetryPolicy:
         try:
             pause = min(self.delay * self.factor ** (failures - 1), self.longest)
         except OverflowError:
-            pause = self.longest
+            pause = self.longest if self.delay else 0.0
         return pause * (1 - self.jitter * chance)
 
 

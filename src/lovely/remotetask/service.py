@@ -158,6 +158,8 @@ class TaskService(Persistent):
         if job.status not in states.RETRIABLE:
             return False
         self._workers.settle(self, job)
+        if jobid in self._requests:
+            self._requests.remove(jobid)
         job.start_over(self.environment.stamp())
         self._writer().enqueue(job, states.QUEUED)
         return True

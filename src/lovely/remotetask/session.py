@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
-from lovely.remotetask.execution import JobRun, announce_failure
+from lovely.remotetask.execution import JobRun, announce_cancelled, announce_failure
 from lovely.remotetask.own import commit_retrying
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.sites import find_service
-from lovely.remotetask.states import PROCESSING, TRANSITIONS
+from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
 from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
 
 if TYPE_CHECKING:
@@ -194,6 +194,11 @@ class Session:
             }
             for jobid in requests - running:
                 service._requests.remove(jobid)
+                job = jobs.get(jobid)
+                if job is not None and job.status in CANCELLABLE:
+                    # It went back to the queue before it could be asked.
+                    service._writer().move(job, CANCELLED)
+                    announce_cancelled(service, job)
             return running
 
         return self._commit(work)

@@ -69,6 +69,7 @@ class Listener:
 
     def invalidate(self, tid: bytes, oids: Iterable[bytes]) -> None:
         """Others have changed these objects."""
+        oids = list(oids)
         self._adapter.invalidate(tid, oids)
         self._ring(frozenset(oids))
 
@@ -79,7 +80,8 @@ class Listener:
 
     def _ring(self, changed: frozenset[bytes] | None) -> None:
         with _lock:
-            services = list(_events.get(self._db(), {}).values())
+            db = self._db()
+            services = () if db is None else list(_events.get(db, {}).values())
             bells = [bell for service in services for bell in service]
         for bell in bells:
             if changed is None or not bell.interest.isdisjoint(changed):

@@ -1,0 +1,382 @@
+"""Workers that are lost: who notices, and what becomes of their jobs."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import transaction
+import ZODB.BaseStorage
+import zope.event
+
+from lovely.remotetask import processor
+from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.events import JobFailed
+from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.session import Session
+from lovely.remotetask.workers import MOST_CRASHES, Lease
+from tests.races.interleaved import check_committed, clients
+from tests.support import (
+    FakeEnvironment,
+    ask,
+    counts,
+    processing,
+    register,
+    wait_for_status,
+    wait_until,
+)
+
+#: Beats every 5 seconds; silent for longer than 60, a worker is lost.
+LEASE = Lease(5.0, 60.0)
+
+
+class Clocks(FakeEnvironment):
+    """The storage's clock and the one that only runs forward, both ruled here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storage, self.passed = time.time(), 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.storage += seconds
+        self.passed += seconds
+
+
+class StorageTime:
+    """What the storage has for the module ``time``."""
+
+    gmtime = staticmethod(time.gmtime)
+
+    def __init__(self, clocks: Clocks) -> None:
+        self.time = lambda: clocks.storage
+
+
+@pytest.fixture
+def clocks(service: Any, monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    """Clocks that stand still until they are told to advance."""
+    clocks = Clocks()
+    monkeypatch.setattr(type(service), "environment", clocks)
+    monkeypatch.setattr(ZODB.BaseStorage, "time", StorageTime(clocks))
+    return clocks
+
+
+@pytest.fixture
+def sessions(db: Any, service: Any) -> Iterator[list[Session]]:
+    """Two workers."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(closing(Session(db, ["service"]))) for _ in "12"]
+        for session in found:
+            session.register(1, LEASE)
+        yield found
+
+
+def look(session: Session) -> None:
+    """A worker does what it does now and then."""
+    session.beat()
+    session.rescue()
+
+
+def add(service: Any, *tasks: str) -> list[int]:
+    """Commit new jobs; their ids."""
+    ids = [service.add(task) for task in tasks]
+    transaction.commit()
+    return ids
+
+
+def claim(session: Session, limit: int = 1, **options: Any) -> list[int]:
+    """The jobs that a worker claims."""
+    return session.claim(session.own_key, limit, **options).jobs
+
+
+def status(db: Any, jobid: int) -> str:
+    """A job's status, as last committed."""
+    return str(ask(db, lambda service: service.getStatus(jobid)))
+
+
+@pytest.mark.parametrize(
+    ("lease", "error", "name"),
+    [
+        ((0, 60), InvalidArgument, "heartbeat"),
+        ((-1, 60), InvalidArgument, "heartbeat"),
+        (("5", 60), InvalidType, "heartbeat"),
+        ((True, 60), InvalidType, "heartbeat"),
+        ((5, 9.9), InvalidArgument, "lease"),
+        ((5, math.inf), InvalidArgument, "lease"),
+        ((5, math.nan), InvalidArgument, "lease"),
+        ((5, None), InvalidType, "lease"),
+    ],
+)
+@pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
+def test_bad_leases(
+    db: Any, factory: Any, lease: Any, error: type[Exception], name: str
+) -> None:
+    """A heart beats now and then, at least twice in a lease."""
+    with pytest.raises(error, match=f"^{name}: "):
+        factory(db, ["service"], heartbeat=lease[0], lease=lease[1])
+
+
+def test_good_leases() -> None:
+    """A lease may be just twice as long as the time between two heartbeats."""
+    assert Lease.checked(5, 10) == (5, 10)
+    assert Lease.checked(*Lease()) == Lease()
+
+
+def test_what_is_known(service: Any, sessions: list[Session]) -> None:
+    """A service tells who its workers are, and what they hold."""
+    ids = add(service, "echo", "echo", "echo")
+    before = datetime.now(timezone.utc) - timedelta(minutes=1)
+    assert claim(sessions[0], 2) == ids[:2]
+    sessions[0].run(ids[0], sessions[0].own_key)
+    transaction.begin()
+    first, second = service.workers
+    assert first.identity != second.identity
+    assert (first.host, first.pid) == (socket.gethostname(), os.getpid())
+    assert (first.threads, first.lease) == (1, LEASE)
+    assert (first.held, second.held) == ((ids[1],), ())
+    assert first.started > before
+    assert first.heartbeat > before
+    for session in sessions:
+        session.leave()
+    transaction.begin()
+    assert service.workers == []
+    assert counts(service) == {"completed": 1, "queued": 2}
+
+
+def test_before_the_commit(service: Any) -> None:
+    """A claim by hand shows as a worker without threads, whose heart has not beaten."""
+    jobid = service.add("echo")
+    assert service.claimNextJob() == jobid
+    (worker,) = service.workers
+    assert (worker.threads, worker.held, worker.heartbeat) == (0, (jobid,), None)
+    service.processNext(jobid=jobid)
+    assert service.workers == []
+
+
+def test_silent_for_too_long(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """A worker that is silent for longer than its lease is lost, no sooner."""
+    silent, other = sessions
+    (jobid,) = add(service, "echo")
+    assert claim(silent) == [jobid]
+    look(silent)
+    look(other)
+    clocks.advance(59)
+    look(other)
+    assert status(db, jobid) == "processing"
+    clocks.advance(2)
+    look(other)
+    assert status(db, jobid) == "queued"
+    assert len(ask(db, lambda s: s.workers)) == 1
+    assert claim(other) == [jobid]
+    other.run(jobid, other.own_key)
+    assert status(db, jobid) == "completed"
+    check_committed(db)
+
+
+def test_who_beats_lives(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """A worker that beats keeps its jobs for ever, even one that looks alone."""
+    (jobid,) = add(service, "echo")
+    assert claim(sessions[0]) == [jobid]
+    for _ in range(5):
+        clocks.advance(50)
+        for session in sessions:
+            look(session)
+    clocks.advance(1000)
+    look(sessions[0])
+    assert status(db, jobid) == "processing"
+    check_committed(db)
+
+
+def test_a_jump_of_the_storages_clock(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """A jump alone makes nobody lost; one must have been silent since, too."""
+    silent, other = sessions
+    (jobid,) = add(service, "echo")
+    assert claim(silent) == [jobid]
+    look(silent)
+    look(other)
+    clocks.storage += 100_000
+    look(other)
+    clocks.advance(9)
+    look(other)
+    assert status(db, jobid) == "processing"
+    clocks.advance(2)
+    look(other)
+    assert status(db, jobid) == "queued"
+
+
+def test_a_clock_that_stands_still(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """Nobody is lost by the watcher's own clock alone."""
+    (jobid,) = add(service, "echo")
+    assert claim(sessions[0]) == [jobid]
+    look(sessions[1])
+    clocks.passed += 100_000
+    look(sessions[1])
+    assert status(db, jobid) == "processing"
+
+
+def test_who_comes_back(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """A worker that was lost meanwhile is told so, and overwrites nothing."""
+    slow, other = sessions
+    runs: list[int] = []
+
+    def work(value: Any) -> str:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            look(other)
+            clocks.advance(61)
+            look(other)
+            assert claim(other) == [jobid]
+            other.run(jobid, other.own_key)
+            return "too late"
+        return "in time"
+
+    register("work", work)
+    (jobid,) = add(service, "work")
+    look(slow)
+    assert claim(slow) == [jobid]
+    slow.run(jobid, slow.own_key)
+    assert runs == [0, 1]
+    assert ask(db, lambda s: s.getResult(jobid)) == "in time"
+    for verb in (slow.beat, lambda: slow.show({}), lambda: claim(slow)):
+        with pytest.raises(WorkerLost, match="jobs have been taken back"):
+            verb()
+    slow.give_back([jobid])
+    slow.leave()
+    assert status(db, jobid) == "completed"
+    check_committed(db)
+
+
+def lose(db: Any) -> None:
+    """Every worker is taken for lost."""
+    with clients(db, 1) as (client,):
+        client.service._workers.rescue(client.service, lambda worker: True)
+        client.commit()
+
+
+def test_suspects_come_alone(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """A job that a worker was lost with is claimed alone, one at a time."""
+    lost, other = sessions
+    ids = add(service, "echo", "echo")
+    assert claim(lost, 2) == ids
+    look(lost)
+    look(other)
+    clocks.now += 1
+    clocks.advance(61)
+    (fresh,) = add(service, "echo")
+    clocks.now += 1
+    look(other)
+    assert claim(other, 10) == [fresh]
+    assert claim(other, 10, in_hand=[fresh], suspects=False) == []
+    found = other.claim(other.own_key, 10, [fresh])
+    assert (found.jobs, found.suspect) == (ids[:1], True)
+    check_committed(db)
+
+
+def test_too_many_crashes(service: Any, db: Any, clocks: Clocks, caplog: Any) -> None:
+    """After several workers were lost with it, a job is in error, and says why."""
+    heard: list[Any] = []
+    zope.event.subscribers.append(heard.append)
+    jobid, other = add(service, "echo", "echo")
+    with closing(Session(db, ["service"])) as watcher:
+        watcher.register(1, LEASE)
+        for crash in range(1, MOST_CRASHES + 1):
+            with closing(Session(db, ["service"])) as lost:
+                lost.register(1, LEASE)
+                assert lost.claim_job(jobid) == [jobid]
+            look(watcher)
+            clocks.advance(61)
+            look(watcher)
+            assert ask(db, lambda s: s.jobs[jobid].crashes) == crash
+    assert status(db, jobid) == "error"
+    assert "3 workers in a row were lost" in ask(db, lambda s: s.getError(jobid))
+    assert [e.object.id for e in heard if isinstance(e, JobFailed)] == [jobid]
+    assert caplog.text.count("workers were lost") == MOST_CRASHES
+    check_committed(db)
+    transaction.begin()
+    assert service.retry(jobid)
+    assert service.jobs[jobid].crashes == 0
+    service.process()
+    transaction.commit()
+    assert (status(db, jobid), status(db, other)) == ("completed", "completed")
+
+
+def test_a_processor_rescues(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor beats, and runs the jobs of a worker that does not."""
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.02)
+    service.processorArguments = {"waitTime": 0.02, "heartbeat": 0.05, "lease": 0.2}
+    (jobid,) = add(service, "echo")
+    with closing(Session(db, ["service"])) as silent:
+        silent.register(1, Lease(0.05, 0.1))
+        assert claim(silent) == [jobid]
+    with processing(service):
+        wait_for_status(db, jobid, "completed")
+        (worker,) = ask(db, lambda s: s.workers)
+        assert worker.lease == (0.05, 0.2)
+        seen = {worker.heartbeat}
+        wait_until(lambda: len(seen | beats(db, seen)) > 3)
+    assert ask(db, lambda s: (s.jobs[jobid].attempt, s.jobs[jobid].crashes)) == (2, 1)
+    check_committed(db)
+
+
+def beats(db: Any, seen: set[Any]) -> set[Any]:
+    """The heartbeats seen so far, and those of now."""
+    seen.update(worker.heartbeat for worker in ask(db, lambda s: s.workers))
+    return seen
+
+
+@pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
+def test_a_processor_that_was_lost(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any, factory: Any
+) -> None:
+    """A processor that was taken for lost goes on as a new worker by itself."""
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.02)
+    reached, opened, runs = threading.Event(), threading.Event(), iter((1, 2, 3))
+
+    def work(value: Any) -> int:
+        number = next(runs)
+        reached.set()
+        assert number > 1 or opened.wait(20)
+        return number
+
+    register("work", work)
+    service.processorFactory = factory
+    service.processorArguments = {"waitTime": 0.02, "heartbeat": 0.02}
+    jobid, behind = add(service, "work", "echo")
+    with processing(service):
+        assert reached.wait(20)
+        (before,) = ask(db, lambda s: s.workers)
+        lose(db)
+        wait_until(lambda: "Going on as a new worker" in caplog.text)
+        (after,) = wait_until(lambda: ask(db, lambda s: s.workers))
+        opened.set()
+        wait_for_status(db, jobid, "completed")
+        wait_for_status(db, behind, "completed")
+    assert before.identity != after.identity
+    assert ask(db, lambda s: (s.getResult(jobid), s.jobs[jobid].attempt)) == (2, 2)
+    assert ask(db, lambda s: s.workers) == []
+    check_committed(db)

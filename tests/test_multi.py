@@ -1,0 +1,279 @@
+"""Processors that run several jobs at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import transaction
+
+from lovely.remotetask import crew
+from lovely.remotetask import processing as background
+from lovely.remotetask.environment import Environment
+from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.wakeup import Bell
+from tests.races.interleaved import check_committed
+from tests.support import (
+    ask,
+    counts,
+    in_thread,
+    open_connections,
+    processing,
+    put_service,
+    register,
+    wait_for_status,
+    wait_until,
+)
+
+
+@pytest.fixture
+def service(db: Any, tasks: None) -> Any:
+    """A service whose jobs run two at a time."""
+    service = put_service(db)
+    service.processorFactory = MultiProcessor
+    service.processorArguments = {"waitTime": 0.05, "maxThreads": 2}
+    transaction.commit()
+    return service
+
+
+class Meeting:
+    """A task that goes on when two run at once; it counts how many do."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(2)
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    def __call__(self, value: Any) -> None:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.barrier.wait(20)
+        with self.lock:
+            self.now -= 1
+
+
+class Gate:
+    """Where jobs of the task ``wait`` wait."""
+
+    def __init__(self) -> None:
+        self.here = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    def __call__(self, value: Any) -> None:
+        self.here.release()
+        assert self.opened.wait(20)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate, open at the end."""
+    gate = Gate()
+    register("wait", gate)
+    yield gate
+    gate.opened.set()
+
+
+def processor_of(service: Any) -> Any:
+    """What processes a service in the background."""
+    found = background.of(service)
+    assert found is not None
+    return found._processor
+
+
+def count(db: Any, status: str) -> int:
+    """How many jobs have a status, as last committed."""
+    return int(ask(db, lambda service: service.count(status)))
+
+
+def test_two_at_once(service: Any, db: Any) -> None:
+    """Two jobs run at once, and never more, each on a connection of its own."""
+    meeting = Meeting()
+    register("meet", meeting)
+    opened = open_connections(db)
+    for _ in range(8):
+        service.add("meet")
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: count(db, "completed") == 8)
+    assert meeting.most == 2
+    assert open_connections(db) == opened
+    transaction.begin()
+    assert counts(service) == {"completed": 8}
+    assert service.workers == []
+    check_committed(db)
+
+
+def test_what_can_be_seen(service: Any, gate: Gate) -> None:
+    """A processor says how many jobs it may run, in which threads, and if it does."""
+    service.add("wait")
+    transaction.commit()
+    with processing(service):
+        assert gate.here.acquire(timeout=20)
+        processor = processor_of(service)
+        assert (processor.maxThreads, processor.running) == (2, True)
+        threads = processor.threads
+        assert len(threads) == 2
+        assert all(thread.is_alive() and thread.daemon for thread in threads)
+        transaction.begin()
+        (worker,) = service.workers
+        assert worker.threads == 2
+        processor.stop()
+        assert processor.running is False
+        gate.opened.set()
+    assert processor.threads == []
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_before_the_start(db: Any) -> None:
+    """A processor that was not started has no threads; five is the usual number."""
+    assert SimpleProcessor(db, ["service"]).maxThreads == 1
+    processor = MultiProcessor(db, ["service"])
+    assert (processor.maxThreads, processor.threads) == (5, [])
+    assert repr(processor) == "<MultiProcessor of service>"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (0, InvalidArgument),
+        (-1, InvalidArgument),
+        ("a", InvalidType),
+        (True, InvalidType),
+        (2.0, InvalidType),
+        (None, InvalidType),
+    ],
+)
+def test_bad_number(db: Any, bad: Any, error: type[Exception]) -> None:
+    """The number of threads is an int from 1 on."""
+    with pytest.raises(error, match=r"^maxThreads: "):
+        MultiProcessor(db, ["service"], maxThreads=bad)
+
+
+def test_jobs_that_fail(service: Any, db: Any) -> None:
+    """Jobs that fail stop neither the others nor their threads."""
+    ids = [service.add("fail" if n % 3 else "echo", n) for n in range(60)]
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: count(db, "completed") + count(db, "error") == 60)
+        assert all(thread.is_alive() for thread in processor_of(service).threads)
+    transaction.begin()
+    assert counts(service) == {"completed": 20, "error": 40}
+    assert [service.jobs[jobid].attempt for jobid in ids] == [1] * 60
+    check_committed(db)
+
+
+def add_behind(service: Any, gate: Gate) -> tuple[list[int], list[int]]:
+    """Quick jobs, two that wait, and quick ones behind them, processed till there.
+
+    So quick that many are claimed at a time: the ids of the two, and of those
+    behind.
+    """
+    for _ in range(60):
+        service.add("echo")
+    long = [service.add("wait"), service.add("wait")]
+    behind = [service.add("echo") for _ in range(10)]
+    transaction.commit()
+    service.startProcessing()
+    assert all(gate.here.acquire(timeout=20) for _ in long)
+    return long, behind
+
+
+@pytest.fixture
+def at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims take a hundred jobs, however long those have taken."""
+    monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
+
+
+@pytest.mark.usefixtures("at_a_time")
+def test_stop(service: Any, db: Any, gate: Gate) -> None:
+    """Who stops waits for the jobs that run; what was only claimed goes back."""
+    long, behind = add_behind(service, gate)
+    assert count(db, "processing") == 12
+    assert service.stopProcessing(wait=True, timeout=0.05) is False
+    wait_until(lambda: count(db, "queued") == 10)
+    gate.opened.set()
+    assert service.stopProcessing(wait=True, timeout=20) is True
+    transaction.begin()
+    assert counts(service) == {"completed": 62, "queued": 10}
+    assert [service.jobs[jobid].attempt for jobid in (long[0], behind[0])] == [1, 0]
+    check_committed(db)
+    service.process()
+    assert counts(service) == {"completed": 72}
+
+
+@pytest.mark.usefixtures("at_a_time")
+def test_behind_long_ones(
+    service: Any, db: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has waited for too long for a thread goes back, and others run it."""
+    monkeypatch.setattr(crew, "PATIENCE", 0.01)
+    long, behind = add_behind(service, gate)
+    wait_until(lambda: count(db, "queued") == 10)
+    assert count(db, "processing") == 2
+    check_committed(db)
+    other = SimpleProcessor(db, ["service"])
+    in_thread(lambda: [other.processNext() for _ in behind])
+    for jobid in behind:
+        wait_for_status(db, jobid, "completed")
+    gate.opened.set()
+    for jobid in long:
+        wait_for_status(db, jobid, "completed")
+    assert service.stopProcessing(wait=True, timeout=20)
+    assert ask(db, lambda s: {s.jobs[jobid].attempt for jobid in behind}) == {1}
+    check_committed(db)
+
+
+def test_one_long_job_holds_nobody_up(service: Any, db: Any, gate: Gate) -> None:
+    """While one thread is busy for long, the other runs what comes."""
+    long = service.add("wait")
+    transaction.commit()
+    with processing(service):
+        assert gate.here.acquire(timeout=20)
+        ids = [service.add("echo", number) for number in range(30)]
+        transaction.commit()
+        for jobid in ids:
+            wait_for_status(db, jobid, "completed")
+        assert ask(db, lambda s: s.getStatus(long)) == "processing"
+        gate.opened.set()
+        wait_for_status(db, long, "completed")
+    check_committed(db)
+
+
+def test_pace() -> None:
+    """More and more quick jobs are in hand, and at once fewer when one takes long."""
+    pace = crew.Pace(2)
+    assert pace.in_hand() == 2
+    for _ in range(60):
+        pace.took(0.001)
+    growing = [pace.in_hand() for _ in range(12)]
+    assert growing[:3] == [4, 8, 16]
+    assert growing == sorted(growing)
+    assert growing[-1] == 2 * (1 + crew.CLAIM_MOST)
+    pace.took(60.0)
+    assert pace.in_hand() == 2
+
+
+class Late:
+    """A session that hears it is lost when there is a new worker already, or not."""
+
+    def __init__(self, crew: Any, key: int) -> None:
+        self.crew, self.key = crew, key
+
+    def claim(self, *arguments: Any, **options: Any) -> Any:
+        self.crew.key = self.key
+        raise WorkerLost
+
+
+@pytest.mark.parametrize(("found", "left"), [(1, None), (2, 2)])
+def test_old_news(db: Any, found: int, left: int | None) -> None:
+    """That a worker was lost says nothing of the one that has followed it."""
+    bell = Bell(db, b"\0" * 8)
+    options = {"open_session": Late, "waitTime": 1, "environment": Environment()}
+    idle: Any = crew.Crew(0, 1, bell=bell, **options)  # type: ignore[arg-type]
+    with pytest.raises(WorkerLost):
+        idle._claim(Late(idle, found))
+    assert idle.key == left
