@@ -8,6 +8,7 @@ Each step is compared with a model; each committed state is checked as a whole.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -134,7 +135,7 @@ class ServiceMachine(World, RuleBasedStateMachine):
         producer.service.process()
         assert sorted(self.ran) == sorted(due)
         in_turn = [asked[i] for i in self.ran if i not in self.model.given_back]
-        late = [a for a, b in zip(in_turn, in_turn[1:], strict=False) if a > b]
+        late = [a for a, b in pairwise(in_turn) if a > b]
         assert not late, f"before older ones: {late}"
         for jobid in due:
             producer.view.run(jobid)

@@ -156,7 +156,7 @@ class SimpleProcessor:
             self._stopped.wait(max(self.waitTime, SHORTEST_WAIT))
         except WorkerLost as error:
             log.warning("%s Going on as a new worker.", error)
-            self._key = None
+            self._key, self._shown = None, {}
             if self._crew is not None:
                 self._crew.drop()
         except Exception:

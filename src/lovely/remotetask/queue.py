@@ -76,7 +76,8 @@ class LaneCursor:
         entries = []
         while self._slot < len(block.jobs):
             job = block.jobs[self._slot]
-            if job is not None:
+            # A job that waits elsewhere must not hide what is older and behind it.
+            if job is not None and job._queued is None:
                 entries.append(Entry(job._created, job.id))
                 break
             self._slot += 1
