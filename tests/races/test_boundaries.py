@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from transaction.interfaces import TransientError
 
+from lovely.remotetask.blocks import LOG_SIZE
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import COMPLETED, PROCESSING, QUEUED
@@ -184,4 +185,26 @@ def test_start_and_clean_keep_out_of_each_others_way(db: Any, service: Any) -> N
             cleaner.commit()
         assert dict(cleaner.service.jobs) == {waiting: cleaner.service.jobs[waiting]}
         assert cleaner.service.getStatus(waiting) == QUEUED
+    check_committed(db)
+
+
+def test_an_old_request_is_not_hidden_by_a_new_job(db: Any, service: Any) -> None:
+    """Jobs of two lanes are run by the time when they were asked for.
+
+    So they are where the log of a lane's block is full, and the block's free ids
+    are given to jobs that wait behind it.
+    """
+    with clients(db, 2) as (first, second):
+        waiting = [first.service.add("echo", startLater=True) for _ in range(LOG_SIZE)]
+        waiting += [first.service.add("echo", startLater=True) for _ in range(5)]
+        for jobid in waiting:
+            first.service.startJob(jobid)
+        between = second.service.add("echo")
+        last = first.service.add("echo")
+        first.commit()
+        second.commit()
+        assert [job.id for job in second.service._queue] == [*waiting, between, last]
+        taken = [second.service.claimNextJob() for _ in range(len(waiting) + 2)]
+        assert taken == [*waiting, between, last]
+        second.commit()
     check_committed(db)

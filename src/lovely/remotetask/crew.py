@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from transaction.interfaces import TransientError
+
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.session import Session
@@ -106,6 +108,8 @@ class Crew:
         self._returning: list[int] = []
         self._taken_last = 0.0
         self._suspect: int | None = None
+        #: With what error jobs broke their connections, by id.
+        self._broken: dict[int, BaseException] = {}
         self._running: dict[threading.Thread, Running] = {}
         name = threading.current_thread().name
         self.threads = [
@@ -240,12 +244,19 @@ class Crew:
         return min(max(left, SHORTEST_WAIT), self._wait_time)
 
     def _run(self, session: Session, running: Running) -> None:
-        """Run a job.  If the database fails, it is still claimed, and waits."""
+        """Run a job.  If the database fails, it is still claimed, and waits.
+
+        If it is the job that broke the connection, it must not do so for ever:
+        it fails then, on a new one.
+        """
+        broken = self._broken.pop(running.claimed.jobid, None)
         try:
-            session.run(*running.claimed, running.run)
-        except BaseException:
+            session.run(*running.claimed, running.run, broken)
+        except BaseException as error:
             with self._lock:
                 self._waiting.appendleft(running.claimed)
+                if not isinstance(error, TransientError):
+                    self._broken[running.claimed.jobid] = error
             raise
         else:
             with self._lock:

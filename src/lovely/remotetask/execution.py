@@ -126,6 +126,11 @@ class JobRun:
             pause(service.environment, tried)
         self._note_failure(failed)
 
+    def fail(self, error: BaseException) -> None:
+        """Note that an attempt failed, which could not do so itself."""
+        moment = self._connection.get(self._oid).environment.stamp()
+        self._note_failure(_Failed(error, Failure.of(error), moment))
+
     def _attempt(self, started: int) -> None:
         self._manager.begin()
         service, job = self._mine()
@@ -209,7 +214,7 @@ def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
     )
-    again = "" if pause is None else f"; trying again in {pause:.0f} seconds"
+    again = "" if pause is None else f"; trying again in {pause:.3g} seconds"
     # A task that gives up by itself has said all; else the traceback is needed.
     told = isinstance(failed.error, TaskError)
     reason = failed.failure.message if told else failed.failure

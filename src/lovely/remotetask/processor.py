@@ -81,7 +81,11 @@ class SimpleProcessor:
         Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).
         """
         self.db = db
-        self.servicePath = list(servicePath)
+        if isinstance(servicePath, str) or not isinstance(servicePath, Sequence):
+            raise InvalidType(
+                f"servicePath: a list of names is needed, not {servicePath!r}."
+            )
+        self.servicePath = [str(name) for name in servicePath]
         self.waitTime = times.check_seconds("waitTime", waitTime)
         self._lease = Lease.checked(heartbeat, lease)
         self._crew: Crew | None = None

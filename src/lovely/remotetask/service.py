@@ -122,8 +122,9 @@ class TaskService(Persistent):
         elif at is not None:
             due = times.check_at(at)
         policy = None if retry is None else check_policy("retry", retry)
+        check_picklable(policy, "retry: the policy")
         if timeout is not None:
-            times.check_seconds("timeout", timeout)
+            timeout = float(times.check_seconds("timeout", timeout))
         check_picklable(input, f"The input for task {task!r}", self._p_jar)
         job = Job(0, str(task), input, now)
         job.limit(policy, timeout)
@@ -261,8 +262,9 @@ class TaskService(Persistent):
         background = self._background()
         if background is None:
             return True
+        limit = times.check_timeout(timeout) if wait else 0
         background.stop()
-        return background.wait(timeout if wait else 0)
+        return background.wait(limit)
 
     def isProcessing(self) -> bool:
         background = self._background()
@@ -270,7 +272,7 @@ class TaskService(Persistent):
 
     def waitProcessing(self, timeout: float | None = None) -> bool:
         background = self._background()
-        return background is None or background.wait(timeout)
+        return background is None or background.wait(times.check_timeout(timeout))
 
     @property
     def workers(self) -> list[WorkerInfo]:
@@ -314,7 +316,7 @@ class TaskService(Persistent):
     def _remove(self, job: Job) -> None:
         self._workers.settle(self, job)
         self._writer().remove(job)
-        self._lanes.release(self.jobs.remove(job.id))
+        self._lanes.release(self.jobs.take_out(job.id))
 
 
 def _moment(now: float | None) -> int | None:

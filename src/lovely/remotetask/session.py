@@ -165,10 +165,23 @@ class Session:
             lambda service: service._workers.give_back(service, self.own_key, jobids)
         )
 
-    def run(self, jobid: int, key: int, run: Run | None = None) -> None:
-        """Run a job that was claimed for a worker."""
+    def run(
+        self,
+        jobid: int,
+        key: int,
+        run: Run | None = None,
+        broken: BaseException | None = None,
+    ) -> None:
+        """Run a job that was claimed for a worker.
+
+        With ``broken``, it has failed with that, and could not note it.
+        """
         run = run or Run(self.environment)
-        JobRun(self.jar, self.oid, jobid, key, run)()
+        attempt = JobRun(self.jar, self.oid, jobid, key, run)
+        if broken is None:
+            attempt()
+        else:
+            attempt.fail(broken)
 
     def show(self, progress: dict[int, Progress]) -> None:
         """Let others see how far jobs are.  Raise WorkerLost."""

@@ -17,6 +17,7 @@ from BTrees.LOBTree import LOBTree
 from persistent import Persistent
 
 from lovely.remotetask.blocks import SLOTS, Block, number_of
+from lovely.remotetask.errors import UnknownJob
 from lovely.remotetask.job import Job
 
 #: How many BTrees the directory has; this is the disk format.
@@ -63,7 +64,7 @@ class JobTable(Persistent, Mapping[int, Job]):
     def __getitem__(self, jobid: int) -> Job:
         job = self._find(jobid)
         if job is None:
-            raise KeyError(jobid)
+            raise UnknownJob(jobid)
         return job
 
     def __contains__(self, jobid: object) -> bool:
@@ -168,8 +169,8 @@ class JobTable(Persistent, Mapping[int, Job]):
         """Remove a block that is not needed any more."""
         self._shards[block.number % SHARDS].pop(block.number, None)
 
-    def remove(self, jobid: int) -> Block:
-        """Remove a job; return its block."""
+    def take_out(self, jobid: int) -> Block:
+        """Remove a job, which `TaskService.clean` counts; return its block."""
         block = self.block(number_of(jobid))
         if block is None:
             raise KeyError(jobid)

@@ -101,6 +101,8 @@ class task:
         self._retry, self._timeout = retry, timeout
 
     def __call__(self, function: Function) -> Function:
+        if not callable(function):
+            raise InvalidType(f"A function is needed, not {function!r}.")
         zope.component.getGlobalSiteManager().registerUtility(
             SimpleTask(function, retry=self._retry, timeout=self._timeout),
             ITask,

@@ -6,6 +6,7 @@ An int is exact, small on disk, and good for the years 1 to 9999.
 from __future__ import annotations
 
 import math
+import threading
 from datetime import datetime, timedelta, timezone
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
@@ -44,6 +45,13 @@ def check_seconds(name: str, value: object, unit: str = "a number of seconds") -
     if not 0 <= value < math.inf:
         raise InvalidArgument(f"{name}: {unit} from 0 on is needed, not {value!r}.")
     return value
+
+
+def check_timeout(timeout: object) -> float | None:
+    """An argument that is a number of seconds to wait, or None for ever."""
+    if timeout is None:
+        return None
+    return min(check_seconds("timeout", timeout), threading.TIMEOUT_MAX)
 
 
 def check_delay(delay: object, start: int) -> int:
