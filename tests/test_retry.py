@@ -256,7 +256,7 @@ def test_in_the_background(service: Any, db: Any, caplog: Any) -> None:
     assert len(service.jobs[badly].attempts) == 3
     assert service.getError(badly) == "failure 2"
     assert counts(service) == {"completed": 1, "error": 1}
-    assert caplog.text.count("trying again in 0 seconds") == 4
+    assert caplog.text.count("trying again in 0.0") == 4
     check_committed(db)
 
 
