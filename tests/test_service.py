@@ -19,8 +19,10 @@ from lovely.remotetask.interfaces import ITask
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.service import TaskService
 from tests.support import (
+    echo,
     processing,
     provide,
+    put_service,
     register,
     wait_until,
 )
@@ -248,3 +250,14 @@ def test_a_job_to_start_later_is_left_alone(service: Any) -> None:
     jobid = service.add("echo", 1, startLater=True)
     assert service.processNext(jobid=jobid) is False
     assert service.getStatus(jobid) == "start later"
+
+
+def test_clean_removes_all(db: Any) -> None:
+    """Of many jobs none is passed over, though blocks are dropped on the way."""
+    register("echo", echo)
+    service = put_service(db, "many")
+    for _ in range(8000):
+        service.cancel(service.add("echo"))
+    service.process()
+    assert service.clean() == 8000
+    assert list(service.jobs) == []
