@@ -18,12 +18,14 @@ import ZODB.BaseStorage
 import zope.event
 
 from lovely.remotetask import processor
+from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
 from lovely.remotetask.events import JobFailed
+from lovely.remotetask.own import transact
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
 from lovely.remotetask.workers import MOST_CRASHES, Lease
-from tests.races.interleaved import check_committed, clients
+from tests.races.interleaved import check_committed
 from tests.support import (
     FakeEnvironment,
     ask,
@@ -268,10 +270,14 @@ def test_who_comes_back(
 
 
 def lose(db: Any) -> None:
-    """Every worker is taken for lost."""
-    with clients(db, 1) as (client,):
-        client.service._workers.rescue(client.service, lambda worker: True)
-        client.commit()
+    """Every worker is taken for lost; a claim at the same time is a conflict."""
+    oid = ask(db, lambda service: service._p_oid)
+    transact(
+        db,
+        oid,
+        lambda service: service._workers.rescue(service, lambda worker: True),
+        Environment(),
+    )
 
 
 def test_suspects_come_alone(
