@@ -24,13 +24,16 @@ from lovely.remotetask.events import JobFailed
 from lovely.remotetask.own import transact
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
+from lovely.remotetask.task import SimpleTask
 from lovely.remotetask.workers import MOST_CRASHES, Lease
 from tests.races.interleaved import check_committed
 from tests.support import (
     FakeEnvironment,
     ask,
     counts,
+    fail,
     processing,
+    provide,
     register,
     wait_for_status,
     wait_until,
@@ -298,6 +301,33 @@ def test_suspects_come_alone(
     assert claim(other, 10, in_hand=[fresh], suspects=False) == []
     found = other.claim(other.own_key, 10, [fresh])
     assert (found.jobs, found.suspect) == (ids[:1], True)
+    check_committed(db)
+    # The other one waits, and holds up nothing.
+    in_hand = [fresh, ids[0]]
+    (behind,) = add(service, "echo")
+    assert claim(other, 10, in_hand=in_hand, suspects=False) == [behind]
+    other.give_back([ids[0]])
+    assert [job.id for job in ask(db, lambda s: list(s._queue))] == ids
+    check_committed(db)
+
+
+def test_a_suspect_that_fails_in_the_usual_way(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """An attempt that ends, ends the row of crashes: the job is no suspect then."""
+    lost, other = sessions
+    provide("retried", SimpleTask(fail, retry=1))
+    (jobid,) = add(service, "retried")
+    assert claim(lost) == [jobid]
+    look(lost)
+    look(other)
+    clocks.advance(61)
+    look(other)
+    assert ask(db, lambda s: s.jobs[jobid].crashes) == 1
+    assert claim(other) == [jobid]
+    other.run(jobid, other.own_key)
+    assert ask(db, lambda s: s.jobs[jobid].crashes) == 0
+    assert status(db, jobid) == "delayed"
     check_committed(db)
 
 

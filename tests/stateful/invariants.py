@@ -14,7 +14,7 @@ from lovely.remotetask.blocks import SLOTS
 from lovely.remotetask.queue import Entry
 from lovely.remotetask.states import PROCESSING, QUEUED, SCHEDULED, STATUSES
 
-#: Where a job waits: ("lane", key, entry) or ("schedule", due).
+#: Where a job waits: ("lane", key, entry), ("suspects", entry) or ("schedule", due).
 Place = tuple[Any, ...]
 
 
@@ -124,6 +124,11 @@ def places(service: Any) -> dict[int, list[Place]]:
             job = service.jobs.get(entry.jobid)
             if job is not None and entry.is_place_of(job):
                 found[entry.jobid].append(("lane", lane.key, entry))
+    for suspect in service._suspects:
+        entry = Entry(*suspect, noted=True)
+        job = service.jobs.get(entry.jobid)
+        if job is not None and entry.is_place_of(job):
+            found[entry.jobid].append(("suspects", entry))
     for due, jobid in service._schedule:
         job = service.jobs.get(jobid)
         if job is not None and job.status in SCHEDULED and job._due == due:
@@ -150,8 +155,9 @@ def place_problems(service: Any) -> Iterator[str]:
         found = where[job.id]
         if job.status in {QUEUED, *SCHEDULED} and len(found) != 1:
             yield f"job {job.id} is {job.status} and waits in {found}"
-        if job.status == QUEUED and found[:1] and found[0][0] != "lane":
-            yield f"job {job.id} is queued and scheduled: {found}"
+        kind = "suspects" if job.crashes else "lane"
+        if job.status == QUEUED and found[:1] and found[0][0] != kind:
+            yield f"job {job.id} is queued, crashed {job.crashes} times: {found}"
 
 
 def worker_problems(service: Any) -> Iterator[str]:

@@ -142,11 +142,11 @@ class Block(Persistent):
         """Add an entry to the log."""
         self.log += ENTRY.pack(time, jobid)
 
-    def count(self, old: str | None, new: str | None) -> None:
-        """Count a job that went from one status to another; None is nowhere."""
+    def count(self, old: str | None, new: str | None, jobs: int = 1) -> None:
+        """Count jobs that went from one status to another; None is nowhere."""
         tally = list(self.tally)
         if old is not None:
-            tally[STATUSES.index(old)] -= 1
+            tally[STATUSES.index(old)] -= jobs
         if new is not None:
-            tally[STATUSES.index(new)] += 1
+            tally[STATUSES.index(new)] += jobs
         self.tally = tuple(tally)

@@ -263,6 +263,7 @@ class Crew:
                 self._pace.took(self._environment.monotonic() - running.since)
                 if self._suspect == running.claimed.jobid:
                     self._suspect = None
+                    self._bell.ring()  # the next suspect may be taken
         finally:
             with self._lock:
                 del self._running[threading.current_thread()]

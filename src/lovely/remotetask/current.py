@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lovely.remotetask import times
 from lovely.remotetask.environment import Environment
@@ -20,10 +19,12 @@ from lovely.remotetask.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from typing import Any
 
     from lovely.remotetask.job import Job
     from lovely.remotetask.service import TaskService
+
+
+_log = logging.getLogger("lovely.remotetask.job")
 
 
 class Progress(NamedTuple):
@@ -38,7 +39,7 @@ class Run:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._asked = threading.Event()
+        self._asked = False
         self._deadline: float | None = None
         self._timeout: float | None = None
         #: What was last reported; None if nothing was.
@@ -47,8 +48,7 @@ class Run:
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        #: Its records carry service, job id, task and attempt.
-        self.logger: logging.LoggerAdapter[logging.Logger]
+        self._told: dict[str, Any] = {}
 
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
         """The attempt begins.  ``timeout`` is in seconds, or None."""
@@ -56,24 +56,27 @@ class Run:
         self._timeout = timeout
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
-        self.logger = _Logger(
-            logging.getLogger("lovely.remotetask.job"),
-            {
-                "service": service.__name__,
-                "jobid": job.id,
-                "task": job.task,
-                "attempt": job.attempt,
-            },
-        )
+        # Read now: threads that the task starts may log, but not use the database.
+        self._told = {
+            "service": service.__name__,
+            "jobid": job.id,
+            "task": job.task,
+            "attempt": job.attempt,
+        }
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Its records carry service, job id, task and attempt."""
+        return _Logger(_log, self._told)
 
     def ask_to_stop(self) -> None:
         """Someone has cancelled the job; any thread may call this."""
-        self._asked.set()
+        self._asked = True
 
     @property
     def cancelled(self) -> bool:
         """Whether someone has cancelled the job."""
-        return self._asked.is_set()
+        return self._asked
 
     @property
     def overdue(self) -> float:

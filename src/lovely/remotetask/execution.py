@@ -38,7 +38,7 @@ from lovely.remotetask.states import (
     PROCESSING,
     TRANSITIONS,
 )
-from lovely.remotetask.workers import is_held, put_back, start_attempt
+from lovely.remotetask.workers import is_held, put_back, start_attempts
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -225,6 +225,8 @@ def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
     else:
         job.wait_until(times.later(now, pause), relative=True)
         job.queue_at(now)
+        # No worker was lost with this attempt, so the row of crashes has ended.
+        job.crashes = 0
         service._workers.let_go(job)
         service._writer().enqueue(job, DELAYED)
 
@@ -290,7 +292,7 @@ def _still_claimed(service: TaskService, jobid: int) -> Job | None:
     """
     job = service.jobs.get(jobid)
     if job is not None and PROCESSING in TRANSITIONS[job.status]:
-        start_attempt(service, job, None)
+        start_attempts(service, [job], None)
     return job if job is not None and job.status == PROCESSING else None
 
 

@@ -1,7 +1,8 @@
 """Reading the queue: which job is next.
 
-All lanes are merged, by the time of their entries, with the schedule: what has
-a time to wait for.  So the oldest request comes first.  An entry only says
+All lanes are merged, by the time of their entries, with the schedule, which has
+what waits for a time, and with the suspects, which a worker was lost with.  So the
+oldest request comes first.  An entry only says
 "look at this job"; it counts if the job still waits in that very place.  What has
 been cancelled, removed or asked for again is passed over.
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 1000
 
 _LAST_ID = 2**63
-#: Beside the numbers of lanes: entries that come from the schedule, and those
-#: that a lane had for it.
-_SCHEDULE, _FOUND = -1, -2
+#: Beside the numbers of lanes: entries that come from the schedule, those that a
+#: lane had for it, and suspects.
+_SCHEDULE, _FOUND, _SUSPECTS = -1, -2, -3
 
 
 class Entry(NamedTuple):
@@ -119,9 +120,17 @@ class QueueReader:
     """Takes jobs that are due, in their order."""
 
     def __init__(
-        self, service: TaskService, now: int | None = None, most: float = MOST_ENTRIES
+        self,
+        service: TaskService,
+        now: int | None = None,
+        most: float = MOST_ENTRIES,
+        *,
+        suspects: bool = True,
     ) -> None:
-        """``now``, in microseconds since the epoch, stands in for the clock."""
+        """``now``, in microseconds since the epoch, stands in for the clock.
+
+        Without ``suspects``, jobs that a worker was lost with are left alone.
+        """
         self._most = most
         clock = times.from_seconds(service.environment.time())
         self._now = clock if now is None else now
@@ -129,14 +138,17 @@ class QueueReader:
         self._shift = self._now - clock
         self._table = service.jobs
         self._schedule = service._schedule
+        self._suspects = service._suspects
         self._cursors = [LaneCursor(service._lanes, lane) for lane in service._lanes]
-        #: (due, id): for the schedule, and done with there.
+        #: (due, id): for the schedule; and done with there, and among the suspects.
         self._found: set[tuple[int, int]] = set()
         self._gone: list[tuple[int, int]] = []
+        self._taken: list[tuple[int, int]] = []
         self._looked_at = 0
         self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
+        self._suspected = iter(self._suspects if suspects else ())
         self._heap: list[tuple[Entry, int]] = []
-        for source in (_SCHEDULE, *range(len(self._cursors))):
+        for source in (_SUSPECTS, _SCHEDULE, *range(len(self._cursors))):
             self._look(source)
 
     @property
@@ -153,35 +165,33 @@ class QueueReader:
             if ghosts:
                 jar.prefetch(ghosts)
 
-    def take(self, limit: int, *, suspects: bool = True) -> list[Job]:
-        """The next jobs that are due, at most so many.
-
-        A suspect, which a worker was lost with, comes alone; without
-        ``suspects``, the jobs end before the first.
-        """
+    def take(self, limit: int) -> list[Job]:
+        """The next jobs that are due, at most so many; a suspect comes alone."""
         taken: list[Job] = []
         while len(taken) < limit and (found := self._next()) is not None:
             job, entry, source = found
-            if job.crashes and (taken or not suspects):
+            if source == _SUSPECTS and taken:
                 break
             self._pass(entry, source)
             taken.append(job)
-            if job.crashes:
+            if source == _SUSPECTS:
                 break
         return taken
 
     def save(self) -> bool:
         """Write down how far it has come; whether there was anything to write."""
         moved = [cursor.save() for cursor in self._cursors]
-        changed = any(moved) or bool(self._gone or self._found)
+        changed = any(moved) or bool(self._gone or self._found or self._taken)
         for entry in self._gone:
             self._schedule.remove(entry)
+        for entry in self._taken:
+            self._suspects.remove(entry)
         for due, jobid in self._found:
             self._schedule.insert((due, jobid))
             job = self._table[jobid]
             if job._due != due:
                 job._due = due
-        self._gone, self._found = [], set()
+        self._gone, self._found, self._taken = [], set(), []
         return changed
 
     def _next(self) -> tuple[Job, Entry, int] | None:
@@ -202,6 +212,9 @@ class QueueReader:
         if source == _SCHEDULE:
             scheduled = next(self._scheduled, None)
             entry = None if scheduled is None else Entry(*scheduled)
+        elif source == _SUSPECTS:
+            suspected = next(self._suspected, None)
+            entry = None if suspected is None else Entry(*suspected, noted=True)
         else:
             entry = self._cursors[source].current()
         if entry is not None:
@@ -215,6 +228,8 @@ class QueueReader:
             return
         if source == _SCHEDULE:
             self._gone.append(entry[:2])
+        elif source == _SUSPECTS:
+            self._taken.append(entry[:2])
         else:
             self._cursors[source].advance(entry)
         self._look(source)
@@ -262,13 +277,16 @@ class QueueView(Sequence[Job]):
         return list(self)[index]
 
     def _entries(self) -> list[Entry]:
-        table = self._service.jobs
-        entries = []
+        suspects = [Entry(*entry, noted=True) for entry in self._service._suspects]
+        return sorted(filter(self._waits, [*suspects, *self._in_lanes()]))
+
+    def _in_lanes(self) -> Iterator[Entry]:
         for lane in self._service._lanes:
             cursor = LaneCursor(self._service._lanes, lane)
             while (entry := cursor.current()) is not None:
                 cursor.advance(entry)
-                job = table.get(entry.jobid)
-                if job and job.status == QUEUED and entry.is_place_of(job):
-                    entries.append(entry)
-        return sorted(entries)
+                yield entry
+
+    def _waits(self, entry: Entry) -> bool:
+        job = self._service.jobs.get(entry.jobid)
+        return job is not None and job.status == QUEUED and entry.is_place_of(job)

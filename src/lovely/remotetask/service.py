@@ -35,7 +35,7 @@ from lovely.remotetask.queue import QueueReader, QueueView
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
-from lovely.remotetask.workers import WorkerInfo, Workers, start_attempt
+from lovely.remotetask.workers import WorkerInfo, Workers, start_attempts
 from lovely.remotetask.writers import LocalWriter, Writer
 
 
@@ -65,6 +65,8 @@ class TaskService(Persistent):
         self._lanes.spare()
         #: What waits for a time: (microseconds since the epoch, id).
         self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
+        #: What a worker was lost with: (microseconds since the epoch, id).
+        self._suspects: OOTreeSet[tuple[int, int]] = OOTreeSet()
         self._workers = Workers()
         #: The running jobs that someone has cancelled.
         self._requests = LLTreeSet()
@@ -238,7 +240,7 @@ class TaskService(Persistent):
         if states.PROCESSING in states.TRANSITIONS[job.status]:
             if jobid is not None:
                 job.leave_place()
-            start_attempt(self, job, None)
+            start_attempts(self, [job], None)
         if job.status != states.PROCESSING:
             return job.status in states.REMOVABLE
         claimant = job.claimant

@@ -117,15 +117,15 @@ class Session:
         def work(service: TaskService) -> Claim:
             self._record(service, key)
             held = service._workers.held_by(service, key)
-            forgotten = [jobid for jobid in held if jobid not in in_hand]
+            forgotten = [jobid for jobid in held.unfinished if jobid not in in_hand]
             if forgotten:
                 return Claim(forgotten)
-            reader = QueueReader(service)
+            reader = QueueReader(service, suspects=suspects)
             reader.prefetch(limit)
-            jobs = reader.take(limit, suspects=suspects)
+            jobs = reader.take(limit)
             reader.save()
             if jobs:
-                service._workers.claim(service, key, jobs)
+                service._workers.claim(service, key, jobs, held)
             due = service._schedule.minKey()[0] if service._schedule else None
             suspect = bool(jobs and jobs[0].crashes)
             due = 0 if reader.gave_up else due
@@ -220,7 +220,7 @@ class Session:
         """The claimed jobs that are not over."""
         self.manager.begin()
         service = self._service()
-        return service._workers.held_by(service, self.own_key)
+        return service._workers.held_by(service, self.own_key).unfinished
 
     def rescue(self) -> None:
         """Queue what lost workers held; tidy up after processes that are gone."""

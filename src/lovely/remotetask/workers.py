@@ -16,7 +16,8 @@ its heartbeats against those of one's own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -140,6 +141,15 @@ class Watch:
         return now - since
 
 
+class Held(NamedTuple):
+    """What a worker has claimed and that is not settled."""
+
+    #: The ids of the jobs that are not over.
+    unfinished: list[int]
+    #: How many are over, by status.
+    ended: Counter[str]
+
+
 class Rescue(NamedTuple):
     """What became of the jobs of workers that are gone: their ids."""
 
@@ -175,14 +185,21 @@ class Workers(Persistent):
         )
         return self._last_key
 
-    def claim(self, service: TaskService, key: int, jobs: Iterable[Job]) -> None:
-        """Take jobs for a worker, and settle those that are over."""
+    def claim(
+        self,
+        service: TaskService,
+        key: int,
+        jobs: Sequence[Job],
+        held: Held | None = None,
+    ) -> None:
+        """Take jobs for a worker, and settle those that are over.
+
+        ``held`` is what it holds, if that is known.
+        """
         worker = self._records[key]
-        held = self._settle_all(service, worker)
-        for job in jobs:
-            start_attempt(service, job, key)
-            held.append(job.id)
-        worker.held = tuple(held)
+        unfinished = self._settle_all(service, worker, held)
+        start_attempts(service, jobs, key)
+        worker.held = (*unfinished, *(job.id for job in jobs))
 
     def give_back(self, service: TaskService, key: int, jobids: Iterable[int]) -> None:
         """Jobs that a worker has claimed and not begun go back to their places."""
@@ -194,10 +211,10 @@ class Workers(Persistent):
                 put_back(service, service.jobs[jobid])
             worker.held = tuple(sorted(unfinished.difference(given)))
 
-    def held_by(self, service: TaskService, key: int) -> list[int]:
-        """The jobs that a worker has claimed and not finished."""
+    def held_by(self, service: TaskService, key: int) -> Held:
+        """What a worker has claimed and that is not settled."""
         worker = self._records.get(key)
-        return [] if worker is None else _unfinished(service, worker)
+        return Held([], Counter()) if worker is None else _held(service, worker)
 
     def settle(self, service: TaskService, job: Job) -> None:
         """Before a job that is over is changed: count how it ended.
@@ -231,7 +248,7 @@ class Workers(Persistent):
         worker = None if key is None else self._records.get(key)
         if worker is None or worker.threads:
             return
-        if not _unfinished(service, worker):
+        if not _held(service, worker).unfinished:
             self.leave(service, worker.key)
 
     def leave(self, service: TaskService, key: int) -> None:
@@ -264,11 +281,13 @@ class Workers(Persistent):
         worker.held = ()
         return unfinished
 
-    def _settle_all(self, service: TaskService, worker: Worker) -> list[int]:
+    def _settle_all(
+        self, service: TaskService, worker: Worker, held: Held | None = None
+    ) -> list[int]:
         """Count how a worker's jobs ended; return those that have not."""
-        unfinished = _unfinished(service, worker)
-        for jobid in sorted(set(worker.held).difference(unfinished)):
-            service._writer().count(PROCESSING, service.jobs[jobid].status)
+        unfinished, ended = held or _held(service, worker)
+        for status, number in ended.items():
+            service._writer().count(PROCESSING, status, number)
         return unfinished
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
@@ -281,7 +300,7 @@ class Workers(Persistent):
             int(pid),
             times.to_datetime(worker.started),
             worker.threads,
-            tuple(_unfinished(service, worker)),
+            tuple(_held(service, worker).unfinished),
             None if beat is None else times.to_datetime(times.from_seconds(beat)),
             worker.lease,
         )
@@ -292,12 +311,13 @@ def is_held(job: Job, key: int | None) -> bool:
     return job.status == PROCESSING and job.claimant == key
 
 
-def start_attempt(service: TaskService, job: Job, key: int | None) -> None:
-    """Claim a job: the attempt is counted now, before anything runs."""
-    service._writer().move(job, PROCESSING)
-    job.attempt += 1
-    if job.claimant != key:
-        job.claimant = key
+def start_attempts(service: TaskService, jobs: Iterable[Job], key: int | None) -> None:
+    """Claim jobs: the attempt is counted now, before anything runs."""
+    service._writer().move_all(jobs, PROCESSING)
+    for job in jobs:
+        job.attempt += 1
+        if job.claimant != key:
+            job.claimant = key
 
 
 def put_back(service: TaskService, job: Job) -> None:
@@ -326,11 +346,28 @@ def _rescue(service: TaskService, job: Job) -> bool:
 
 
 def _queue(service: TaskService, job: Job, moment: int) -> None:
+    """Queue a claimed job: in a lane, or, if a worker was lost with it, apart.
+
+    So it holds up nothing while another suspect runs, and claims find it at once.
+    """
     job.queue_at(moment)
     job.claimant = None
-    service._writer().enqueue(job, QUEUED)
+    writer = service._writer()
+    if job.crashes:
+        writer.move(job, QUEUED)
+        service._suspects.insert((moment, job.id))
+        writer.appended = True
+    else:
+        writer.enqueue(job, QUEUED)
 
 
-def _unfinished(service: TaskService, worker: Worker) -> list[int]:
-    jobs = service.jobs
-    return [jobid for jobid in worker.held if is_held(jobs[jobid], worker.key)]
+def _held(service: TaskService, worker: Worker) -> Held:
+    unfinished: list[int] = []
+    ended: Counter[str] = Counter()
+    for jobid in worker.held:
+        job = service.jobs[jobid]
+        if is_held(job, worker.key):
+            unfinished.append(jobid)
+        else:
+            ended[job.status] += 1
+    return Held(unfinished, ended)

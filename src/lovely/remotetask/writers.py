@@ -6,6 +6,8 @@ from the blocks as the connection sees them.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovely.remotetask.blocks import NOTHING, Block
@@ -56,10 +58,17 @@ class Writer:
 
     def move(self, job: Job, status: str) -> None:
         """Change a job's status, and the counts with it."""
-        old = job.status
-        job.enter(status)
-        if old != status:
-            self.count(old, status)
+        self.move_all([job], status)
+
+    def move_all(self, jobs: Iterable[Job], status: str) -> None:
+        """Change the status of jobs, and the counts with it."""
+        moved: Counter[str] = Counter()
+        for job in jobs:
+            moved[job.status] += 1
+            job.enter(status)
+        for old, number in moved.items():
+            if old != status:
+                self.count(old, status, number)
 
     def enqueue(self, job: Job, status: str) -> None:
         """Change the status of an older job, and give it a place in the queue.
@@ -73,10 +82,10 @@ class Writer:
         """Count a job that is removed from the table."""
         self.count(job.status, None)
 
-    def count(self, old: str | None, new: str | None) -> None:
-        """Count a job that went from one status to another; None is nowhere."""
+    def count(self, old: str | None, new: str | None, jobs: int = 1) -> None:
+        """Count jobs that went from one status to another; None is nowhere."""
         tail = self._tail()
-        tail.count(old, new)
+        tail.count(old, new, jobs)
         self._written(tail)
 
     def reserve(self) -> None:
