@@ -9,6 +9,7 @@ import transaction
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import DoomedTransaction, TransientError
 
+from lovely.remotetask import crew
 from lovely.remotetask.service import TaskService
 from tests.support import (
     FakeEnvironment,
@@ -22,9 +23,15 @@ from tests.support import (
 )
 
 
-@pytest.fixture(params=["background", "here"])
-def run_all(request: pytest.FixtureRequest, service: Any) -> Any:
+@pytest.fixture(params=["background", "groups", "here"])
+def run_all(
+    request: pytest.FixtureRequest, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """A function that commits, processes all jobs, and commits or waits."""
+    if request.param == "groups":
+        monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
+        monkeypatch.setattr(crew.Pace, "in_group", lambda self, waiting: waiting)
+        service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
 
     def here() -> None:
         transaction.commit()

@@ -32,6 +32,7 @@ LAYERS = [
     ["queue"],
     ["workers"],
     ["execution"],
+    ["runs"],
     ["session"],
     ["crew"],
     ["processor", "processing"],

@@ -272,8 +272,8 @@ class Late:
 def test_old_news(db: Any, found: int, left: int | None) -> None:
     """That a worker was lost says nothing of the one that has followed it."""
     bell = Bell(db, b"\0" * 8)
-    options = {"open_session": Late, "waitTime": 1, "environment": Environment()}
-    idle: Any = crew.Crew(0, 1, bell=bell, **options)  # type: ignore[arg-type]
+    options = {"open_session": Late, "waitTime": 1, "groupFinish": False}
+    idle: Any = crew.Crew(0, 1, bell=bell, environment=Environment(), **options)  # type: ignore[arg-type]
     with pytest.raises(WorkerLost):
         idle._claim(Late(idle, found))
     assert idle.key == left

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import transaction
 import zope.component.hooks
+from zope.security.management import endInteraction, newInteraction, queryInteraction
 from zope.site.folder import Folder, rootFolder
 from zope.site.site import LocalSiteManager
 
@@ -102,11 +104,48 @@ def test_parents_in_a_circle() -> None:
     assert list(sites.parents(one)) == [two]
 
 
-def test_site_of_no_site() -> None:
-    """Where there is no site, the current one stays."""
+@pytest.fixture
+def site() -> Iterator[Any]:
+    """The current site, with an interaction that has begun."""
     site = Folder()
     site.setSiteManager(LocalSiteManager(site))
     zope.component.hooks.setSite(site)
-    with sites.site_of(TaskService()):
+    newInteraction()
+    yield site
+    endInteraction()
+
+
+def test_surroundings_without_a_site(site: Any) -> None:
+    """Where there is no site, the current one stays."""
+    with sites.Surroundings(TaskService()):
         assert zope.component.hooks.getSite() is site
     assert zope.component.hooks.getSite() is site
+
+
+def end_both() -> None:
+    """As a task might: no site, no interaction."""
+    zope.component.hooks.setSite(None)
+    endInteraction()
+
+
+def begin_others() -> None:
+    """As a task might: another site, another interaction."""
+    other = Folder()
+    other.setSiteManager(LocalSiteManager(other))
+    zope.component.hooks.setSite(other)
+    endInteraction()
+    newInteraction()
+
+
+@pytest.mark.parametrize("change", [end_both, begin_others])
+def test_surroundings_are_restored(site: Any, change: Callable[[], None]) -> None:
+    """What a task makes of its site and its interaction is undone."""
+    interaction = queryInteraction()
+    with sites.Surroundings(TaskService()) as surroundings:
+        change()
+        surroundings.renew()
+        assert zope.component.hooks.getSite() is site
+        assert queryInteraction() is interaction
+        change()
+    assert zope.component.hooks.getSite() is site
+    assert queryInteraction() is interaction

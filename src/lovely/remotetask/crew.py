@@ -3,6 +3,8 @@
 They share what has been claimed.  One of them at a time is the lookout: it waits
 for jobs, claims some, takes the first, and leaves the lookout to the next.  So
 there is no thread between a claim and a run, and one claim serves all.
+
+With group finish, a thread takes several at a time, and commits them together.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +32,9 @@ log = logging.getLogger("lovely.remotetask")
 #: A claim takes jobs for about so many seconds, and at most so many a thread.
 CLAIM_SECONDS = 0.2
 CLAIM_MOST = 100
+#: With group finish: how long a thread goes on with a group before it commits
+#: (seconds).
+GROUP_SECONDS = 0.1
 #: What has waited for a thread for so long goes back to the queue (seconds).
 PATIENCE = 2.0
 #: The pause after an error of the database (seconds).
@@ -50,15 +55,24 @@ class Pace:
         self._average = 5 * CLAIM_SECONDS
         self._last = threads
 
-    def took(self, seconds: float) -> None:
-        """A job took so long."""
-        self._average += 0.2 * (seconds - self._average)
+    def took(self, seconds: float, jobs: int = 1) -> None:
+        """So many jobs took so long, all together."""
+        share = 1 - 0.8**jobs
+        self._average += share * (seconds / jobs - self._average)
 
     def in_hand(self) -> int:
         """How many jobs to have claimed: growing step by step, small at once."""
-        ahead = min(int(CLAIM_SECONDS / max(self._average, 1e-6)), CLAIM_MOST)
+        ahead = self._within(CLAIM_SECONDS)
         self._last = min(self._threads * (1 + ahead), 2 * self._last)
         return self._last
+
+    def in_group(self, waiting: int) -> int:
+        """How many of the jobs that wait a thread is to take for a group."""
+        fair = -(-waiting // self._threads)
+        return max(1, min(fair, self._within(GROUP_SECONDS)))
+
+    def _within(self, seconds: float) -> int:
+        return min(int(seconds / max(self._average, 1e-6)), CLAIM_MOST)
 
 
 class Claimed(NamedTuple):
@@ -68,14 +82,15 @@ class Claimed(NamedTuple):
     key: int
 
 
-class Running(NamedTuple):
-    """A job that a thread runs."""
+class Batch(NamedTuple):
+    """The jobs that a thread has taken, to run them one after the other."""
 
-    claimed: Claimed
+    #: The worker's key.
+    key: int
     #: When it began, in seconds of `Environment.monotonic`.
     since: float
-    #: What its task sees.
-    run: Run
+    #: By id, in their order: what their tasks see.
+    runs: dict[int, Run]
 
 
 class Crew:
@@ -89,14 +104,19 @@ class Crew:
         open_session: Callable[[], Session],
         bell: Bell,
         waitTime: float,
+        groupFinish: bool,
         environment: Environment,
     ) -> None:
-        """``key`` is the worker's; ``waitTime`` how long not to look (seconds)."""
+        """``key`` is the worker's; ``waitTime`` how long not to look (seconds).
+
+        ``groupFinish``: whether short jobs are finished many to a commit.
+        """
         #: None while the worker is lost, until there is a new one.
         self.key: int | None = key
         self._open_session = open_session
         self._bell = bell
         self._wait_time = waitTime
+        self._group_finish = groupFinish
         self._environment = environment
         self._pace = Pace(size)
         #: Held by the lookout, and by whoever takes a job from it.
@@ -108,9 +128,10 @@ class Crew:
         self._returning: list[int] = []
         self._taken_last = 0.0
         self._suspect: int | None = None
-        #: With what error jobs broke their connections, by id.
-        self._broken: dict[int, BaseException] = {}
-        self._running: dict[threading.Thread, Running] = {}
+        #: Jobs that are to run by themselves; those that broke their connections
+        #: with the error.
+        self._alone: dict[int, BaseException | None] = {}
+        self._running: dict[threading.Thread, Batch] = {}
         name = threading.current_thread().name
         self.threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
@@ -119,10 +140,14 @@ class Crew:
         for thread in self.threads:
             thread.start()
 
-    def running(self) -> list[Running]:
-        """The jobs that run."""
+    def runs(self) -> dict[int, Run]:
+        """What the tasks of the jobs that run see, by id."""
         with self._lock:
-            return list(self._running.values())
+            return {
+                jobid: run
+                for batch in self._running.values()
+                for jobid, run in batch.runs.items()
+            }
 
     @contextmanager
     def take_back(self) -> Iterator[list[int]]:
@@ -175,9 +200,9 @@ class Crew:
         while not self._stopped.is_set():
             try:
                 session = session or self._open_session()
-                running = self._next(session)
-                if running is not None:
-                    self._run(session, running)
+                batch = self._next(session)
+                if batch is not None:
+                    self._run(session, batch)
             except WorkerLost as error:
                 log.warning("%s", error)
             except Exception:
@@ -187,13 +212,13 @@ class Crew:
                 self._stopped.wait(ERROR_WAIT)
         close(session)
 
-    def _next(self, session: Session) -> Running | None:
-        """Wait for a job, as the lookout when it is our turn; None at the end."""
+    def _next(self, session: Session) -> Batch | None:
+        """Wait for jobs, as the lookout when it is our turn; None at the end."""
         with self._lookout:
             while not self._stopped.is_set():
-                running = self._take()
-                if running is not None:
-                    return running
+                batch = self._take()
+                if batch is not None:
+                    return batch
                 self._bell.clear()
                 seconds = self._claim(session)
                 if seconds > 0:
@@ -201,16 +226,31 @@ class Crew:
                     self._bell.wait(max(seconds, SHORTEST_WAIT))
         return None
 
-    def _take(self) -> Running | None:
-        """Take the first job that waits for a thread."""
+    def _take(self) -> Batch | None:
+        """Take the first job that waits for a thread, or with group finish some."""
         with self._lock:
             if not self._waiting:
                 return None
             self._taken_last = self._environment.monotonic()
-            run = Run(self._environment)
-            running = Running(self._waiting.popleft(), self._taken_last, run)
-            self._running[threading.current_thread()] = running
-            return running
+            jobid, key = self._waiting.popleft()
+            batch = Batch(key, self._taken_last, {jobid: Run(self._environment)})
+            if self._group_finish and self._is_social(jobid):
+                self._fill(batch)
+            self._running[threading.current_thread()] = batch
+            return batch
+
+    def _fill(self, batch: Batch) -> None:
+        """Take more of those that wait, as far as they may run in a group."""
+        most, waiting = self._pace.in_group(len(self._waiting) + 1), self._waiting
+        while len(batch.runs) < most and waiting:
+            jobid, key = waiting[0]
+            if key != batch.key or not self._is_social(jobid):
+                break
+            waiting.popleft()
+            batch.runs[jobid] = Run(self._environment)
+
+    def _is_social(self, jobid: int) -> bool:
+        return jobid not in self._alone and jobid != self._suspect
 
     def _claim(self, session: Session) -> float:
         """Claim jobs for all; how long to wait before the next look (seconds)."""
@@ -218,7 +258,7 @@ class Crew:
         if key is None:
             return self._wait_time
         with self._lock:
-            busy = [running.claimed.jobid for running in self._running.values()]
+            busy = [jobid for batch in self._running.values() for jobid in batch.runs]
             in_hand = {*busy, *self._returning}
             room = max(self._pace.in_hand() - len(busy), 1)
             suspects = self._suspect is None
@@ -243,30 +283,52 @@ class Crew:
         left = claim.due / 1_000_000 - self._environment.time()
         return min(max(left, SHORTEST_WAIT), self._wait_time)
 
-    def _run(self, session: Session, running: Running) -> None:
-        """Run a job.  If the database fails, it is still claimed, and waits.
+    def _run(self, session: Session, batch: Batch) -> None:
+        """Run jobs.  If the database fails, they are still claimed, and wait.
 
-        If it is the job that broke the connection, it must not do so for ever:
-        it fails then, on a new one.
+        From then on each runs by itself.  If it is a job that broke the connection,
+        it must not do so for ever: it fails then, on a new one.
         """
-        broken = self._broken.pop(running.claimed.jobid, None)
+        over: Collection[int] = ()
         try:
-            session.run(*running.claimed, running.run, broken)
+            over = self._run_all(session, batch)
         except BaseException as error:
+            broken = None if isinstance(error, TransientError) else error
             with self._lock:
-                self._waiting.appendleft(running.claimed)
-                if not isinstance(error, TransientError):
-                    self._broken[running.claimed.jobid] = error
+                alone = len(batch.runs) == 1
+                self._alone |= dict.fromkeys(batch.runs, broken if alone else None)
             raise
-        else:
-            with self._lock:
-                self._pace.took(self._environment.monotonic() - running.since)
-                if self._suspect == running.claimed.jobid:
-                    self._suspect = None
-                    self._bell.ring()  # the next suspect may be taken
         finally:
+            left = [Claimed(i, batch.key) for i in batch.runs if i not in over]
             with self._lock:
                 del self._running[threading.current_thread()]
+                self._waiting.extendleft(reversed(left))
+                self._note(batch, over)
+
+    def _run_all(self, session: Session, batch: Batch) -> Collection[int]:
+        """Run jobs; the ids of those that are over."""
+        if len(batch.runs) > 1:
+            return session.run_group(batch.runs, batch.key, self._go_on(batch))
+        [(jobid, run)] = batch.runs.items()
+        session.run(jobid, batch.key, run, self._alone.get(jobid))
+        return [jobid]
+
+    def _go_on(self, batch: Batch) -> Callable[[], bool]:
+        """Whether to go on with a group, or to commit what there is."""
+        end, now = batch.since + GROUP_SECONDS, self._environment.monotonic
+        return lambda: now() < end and not self._stopped.is_set()
+
+    def _note(self, batch: Batch, over: Collection[int]) -> None:
+        """Jobs are over."""
+        if not over:
+            return
+        seconds = self._environment.monotonic() - batch.since
+        self._pace.took(seconds, len(over))
+        for jobid in over:
+            self._alone.pop(jobid, None)
+        if self._suspect in over:
+            self._suspect = None
+            self._bell.ring()  # the next suspect may be taken
 
 
 def close(session: Session | None) -> None:

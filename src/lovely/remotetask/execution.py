@@ -1,8 +1,8 @@
-"""Running a job that has been claimed.
+"""Running a job that has been claimed: what is common, and the caller's way.
 
-Two ways with one meaning: `run_here` in the caller's transaction, `JobRun` in
-transactions of its own.  Either what the task wrote and the end of the job are
-one commit, or the writes are undone and the failure is noted.
+`run_here` runs a job in the caller's transaction; `lovely.remotetask.runs` has the
+ways of workers.  All have one meaning: either what the task wrote and the end of
+the job are one commit, or the writes are undone and the failure is noted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from lovely.remotetask.errors import (
     UnknownTask,
 )
 from lovely.remotetask.job import Failure, Job
-from lovely.remotetask.own import commit_retrying, pause
+from lovely.remotetask.own import pause
 from lovely.remotetask.pickling import check_changes, check_picklable
 from lovely.remotetask.retry import RetryPolicy, check_policy
-from lovely.remotetask.sites import site_of
+from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.states import (
     CANCELLED,
     COMPLETED,
@@ -38,7 +38,7 @@ from lovely.remotetask.states import (
     PROCESSING,
     TRANSITIONS,
 )
-from lovely.remotetask.workers import is_held, put_back, start_attempts
+from lovely.remotetask.workers import put_back, start_attempts
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -47,10 +47,6 @@ log = logging.getLogger("lovely.remotetask")
 
 #: How often a job that meets a conflict runs again at once.
 TRANSIENT_TRIES = 10
-
-
-class DoomedByTask(TaskError):
-    """The task doomed the transaction, so nothing that it did can be kept."""
 
 
 def run_here(service: TaskService, jobid: int) -> None:
@@ -71,109 +67,30 @@ def run_here(service: TaskService, jobid: int) -> None:
             if isinstance(error, KeyboardInterrupt):
                 _give_back(service, jobid)
                 raise
-            failed = _Failed(error, Failure.of(error), started)
+            failed = Failed(error, Failure.of(error), started)
             if not isinstance(error, TransientError):
                 break
         pause(service.environment, tried)
     job = _still_claimed(service, jobid)
     if job is not None:
-        _fail(service, job, failed)
+        fail(service, job, failed)
 
 
 def _attempt_here(service: TaskService, jobid: int, run: Run, started: int) -> None:
-    output = _call_task(service, service.jobs[jobid], run, started)
     jar = service._p_jar
-    if jar is not None:
-        _current(jar.transaction_manager)
-    job = _still_claimed(service, jobid)
-    if job is not None:
-        _complete(service, job, output, started)
+    with Surroundings(service) as surroundings:
+        output = call_task(service, service.jobs[jobid], run, started)
+        surroundings.renew()
+        if jar is not None:
+            current_transaction(jar.transaction_manager)
+        job = _still_claimed(service, jobid)
+        if job is not None:
+            complete(service, job, output, started)
     if jar is not None:
         check_changes(jar)
 
 
-class JobRun:
-    """Runs one claimed job in transactions of this thread."""
-
-    def __init__(
-        self, connection: Any, oid: bytes, jobid: int, key: int, run: Run
-    ) -> None:
-        """``oid`` is the service's object id; ``key`` the worker's."""
-        self._connection = connection
-        self._manager = connection.transaction_manager
-        self._oid = oid
-        self._jobid = jobid
-        self._key = key
-        self._run = run
-
-    def __call__(self) -> None:
-        """Run it, unless it has been taken away; note how it ended.
-
-        Raise what the database raises when even that can't be noted: the job
-        is still claimed then, and can be run again.
-        """
-        service = self._connection.get(self._oid)
-        for tried in range(TRANSIENT_TRIES + 1):
-            started = service.environment.stamp()
-            try:
-                self._attempt(started)
-                return
-            except BaseException as error:
-                failed = _Failed(error, Failure.of(error), started)
-                self._abort()
-                if not isinstance(error, TransientError):
-                    break
-            pause(service.environment, tried)
-        self._note_failure(failed)
-
-    def fail(self, error: BaseException) -> None:
-        """Note that an attempt failed, which could not do so itself."""
-        moment = self._connection.get(self._oid).environment.stamp()
-        self._note_failure(_Failed(error, Failure.of(error), moment))
-
-    def _attempt(self, started: int) -> None:
-        self._manager.begin()
-        service, job = self._mine()
-        if job is not None:
-            if self._jobid in service._requests:
-                raise JobCancelled("The job was cancelled before it was begun.")
-            output = _call_task(service, job, self._run, started)
-            if _current(self._manager).isDoomed():
-                raise DoomedByTask("The task doomed the transaction.")
-            # The task may have ended the transaction: look again.
-            service, job = self._mine()
-        if job is None:
-            self._manager.abort()
-            return
-        _complete(service, job, output, started)
-        self._manager.commit()
-
-    def _note_failure(self, failed: _Failed) -> None:
-        def work() -> None:
-            service, job = self._mine()
-            if job is not None:
-                _fail(service, job, failed)
-
-        environment = self._connection.get(self._oid).environment
-        commit_retrying(self._manager, environment, work)
-
-    def _mine(self) -> tuple[TaskService, Job | None]:
-        """The service, and the job if this worker still holds it."""
-        service: TaskService = self._connection.get(self._oid)
-        job = service.jobs.get(self._jobid)
-        if job is None or not is_held(job, self._key):
-            return service, None
-        return service, job
-
-    def _abort(self) -> None:
-        try:
-            self._manager.abort()
-        except Exception:
-            # Somebody else's data manager: the transaction is over all the same.
-            log.exception("job %s: error while aborting its writes", self._jobid)
-
-
-class _Failed(NamedTuple):
+class Failed(NamedTuple):
     """How an attempt failed."""
 
     error: BaseException
@@ -182,10 +99,10 @@ class _Failed(NamedTuple):
     started: int
 
 
-def _call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
-    """Call the job's task, in the service's site; return a storable output."""
+def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
+    """Call the job's task, within its surroundings; return a storable output."""
     name = job.task
-    with site_of(service), running(run):
+    with running(run):
         task = service._task(name)
         run.begin(service, job, _timeout(task, job))
         job.begin(started)
@@ -195,14 +112,14 @@ def _call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     return output
 
 
-def _complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+def complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+    """The job is over, and well; within the surroundings of its task."""
     job.succeed(output, started, service.environment.stamp())
     _end(service, job, COMPLETED)
-    with site_of(service):
-        notify(events.JobCompleted(job, service))
+    notify(events.JobCompleted(job, service))
 
 
-def _fail(service: TaskService, job: Job, failed: _Failed) -> None:
+def fail(service: TaskService, job: Job, failed: Failed) -> None:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
     job.fail(failed.failure, failed.started, now)
@@ -270,7 +187,7 @@ def announce_failure(service: TaskService, job: Job) -> None:
 def _announce(service: TaskService, event: events.JobEvent) -> None:
     undo = _undo_point(service)
     try:
-        with site_of(service):
+        with Surroundings(service):
             notify(event)
     except Exception:
         log.exception("error in a subscriber to %r", event)
@@ -302,7 +219,7 @@ def _give_back(service: TaskService, jobid: int) -> None:
         put_back(service, job)
 
 
-def _current(manager: Any) -> Any:
+def current_transaction(manager: Any) -> Any:
     """The current transaction, begun if a task has ended an explicit one."""
     try:
         return manager.get()
@@ -323,10 +240,10 @@ def _undo_point(service: TaskService) -> Callable[[], None]:
     savepoint = transaction.savepoint(optimistic=True)
 
     def undo() -> None:
-        if _current(manager) is not transaction:
+        if current_transaction(manager) is not transaction:
             # The task ended the caller's transaction: all since then is its own.
             manager.abort()
-            _current(manager)
+            current_transaction(manager)
             return
         try:
             savepoint.rollback()

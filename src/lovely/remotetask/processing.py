@@ -14,8 +14,10 @@ from lovely.remotetask.sites import database_of, path_of
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
 
-#: How long the interpreter's exit waits for jobs that run (seconds).
+#: How long the interpreter's exit waits for jobs that run, and then for them to
+#: be given back (seconds).
 EXIT_SECONDS = 10.0
+ABANDON_SECONDS = 5.0
 
 _lock = threading.Lock()
 _running: WeakKeyDictionary[Any, dict[tuple[str, ...], Background]] = (
@@ -54,6 +56,11 @@ class Background:
         if stop is not None:
             stop()
 
+    def abandon(self) -> None:
+        """Tell it to give back the jobs that still run; return at once."""
+        abandon = getattr(self._processor, "abandon", self.stop)
+        abandon()
+
     def wait(self, timeout: float | None) -> bool:
         """Wait until it has ended, at most so many seconds; whether it has.
 
@@ -87,13 +94,24 @@ def of(service: TaskService) -> Background | None:
 
 
 def _stop_all() -> None:
-    """At the end of the interpreter: let jobs that run be finished."""
+    """At the end of the interpreter: let jobs that run be finished.
+
+    Those that take too long are given back, so that they are not held to have
+    crashed.
+    """
     everything = [b for found in list(_running.values()) for b in found.values()]
     for background in everything:
         background.stop()
-    end = time.monotonic() + EXIT_SECONDS
-    for background in everything:
-        background.wait(max(0.0, end - time.monotonic()))
+    if not _have_ended(everything, EXIT_SECONDS):
+        for background in everything:
+            background.abandon()
+        _have_ended(everything, ABANDON_SECONDS)
+
+
+def _have_ended(everything: list[Background], seconds: float) -> bool:
+    """Wait, at most so long; whether all have ended."""
+    end = time.monotonic() + seconds
+    return all(b.wait(max(0.0, end - time.monotonic())) for b in everything)
 
 
 def _after_fork() -> None:

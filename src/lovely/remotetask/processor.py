@@ -66,6 +66,7 @@ class SimpleProcessor:
         servicePath: Sequence[str],
         waitTime: float = 1.0,
         *,
+        groupFinish: bool = False,
         heartbeat: float = Lease().heartbeat,
         lease: float = Lease().seconds,
     ) -> None:
@@ -73,6 +74,9 @@ class SimpleProcessor:
 
         ``waitTime``
             look for jobs at least so often, even if nothing has been heard.
+        ``groupFinish``
+            whether to finish many short jobs in one commit: faster, and more of
+            them run again after a crash or a conflict.
         ``heartbeat``
             show so often that the worker lives.
         ``lease``
@@ -87,9 +91,12 @@ class SimpleProcessor:
             )
         self.servicePath = [str(name) for name in servicePath]
         self.waitTime = times.check_seconds("waitTime", waitTime)
+        if not isinstance(groupFinish, bool):
+            raise InvalidType(f"groupFinish: True or False, not {groupFinish!r}.")
+        self.groupFinish = groupFinish
         self._lease = Lease.checked(heartbeat, lease)
         self._crew: Crew | None = None
-        self._stopped = threading.Event()
+        self._stopped, self._abandoned = threading.Event(), threading.Event()
         self._bell: Bell | None = None
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
@@ -119,6 +126,14 @@ class SimpleProcessor:
         self._stopped.set()
         if self._bell is not None:
             self._bell.ring()
+
+    def abandon(self) -> None:
+        """End within some seconds: jobs that still run go back to the queue.
+
+        For a process that has to end.  The attempts are not counted.
+        """
+        self._abandoned.set()
+        self.stop()
 
     def hasJobsWaiting(self) -> bool:
         with self._session() as session:
@@ -183,6 +198,7 @@ class SimpleProcessor:
             open_session=lambda: Session(self.db, self.servicePath),
             bell=bell,
             waitTime=self.waitTime,
+            groupFinish=self.groupFinish,
             environment=session.environment,
         )
         crew.key = self._key
@@ -191,8 +207,9 @@ class SimpleProcessor:
             self._look_after(session, crew, beat, rescue)
             self._stopped.wait(RESCUE_SECONDS)
         session.give_back(crew.stop())
-        while not crew.has_ended(RESCUE_SECONDS):
+        while not crew.has_ended(RESCUE_SECONDS) and not self._abandoned.is_set():
             self._look_after(session, crew, beat, rescue)
+        # What still runs goes back: its thread will find that it is not its own.
         session.leave()
         self._key = self._crew = None
 
@@ -210,7 +227,7 @@ class SimpleProcessor:
         with crew.take_back() as late:
             if late:
                 session.give_back(late)
-        runs = {running.claimed.jobid: running.run for running in crew.running()}
+        runs = crew.runs()
         for jobid in session.requests().intersection(runs):
             runs[jobid].ask_to_stop()
         self._show_progress(session, runs)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
-from lovely.remotetask.execution import JobRun, announce_cancelled, announce_failure
+from lovely.remotetask.execution import announce_cancelled, announce_failure
 from lovely.remotetask.own import commit_retrying
 from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
 from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
@@ -176,12 +177,22 @@ class Session:
 
         With ``broken``, it has failed with that, and could not note it.
         """
-        run = run or Run(self.environment)
-        attempt = JobRun(self.jar, self.oid, jobid, key, run)
+        thread = Thread(self.jar, self.oid, key)
+        attempt = JobRun(thread, jobid, run or Run(self.environment))
         if broken is None:
             attempt()
         else:
             attempt.fail(broken)
+
+    def run_group(
+        self, runs: Mapping[int, Run], key: int, go_on: Callable[[], bool]
+    ) -> list[int]:
+        """Run jobs that were claimed for a worker, in one commit if it can be.
+
+        ``runs`` by id, in their order; before each but the first, ``go_on`` is
+        asked whether to.  Return the ids of those that were begun: they are over.
+        """
+        return GroupRun(Thread(self.jar, self.oid, key), runs, go_on)()
 
     def show(self, progress: dict[int, Progress]) -> None:
         """Let others see how far jobs are.  Raise WorkerLost."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 from zope.component.hooks import getSite, setSite
 from zope.component.interfaces import ISite
@@ -115,13 +114,38 @@ def nearest_site(obj: Any) -> Any:
     return next((p for p in parents(obj) if ISite.providedBy(p)), None)
 
 
-@contextmanager
-def site_of(service: Any) -> Iterator[None]:
-    """Within, the site is the service's nearest one; afterwards what it was."""
-    before, site = getSite(), nearest_site(service)
-    if site is not None:
-        setSite(site)
-    try:
-        yield
-    finally:
-        setSite(before)
+@final
+class Surroundings:
+    """What a thread has around a task: within, the site is the service's nearest.
+
+    Afterwards all is as it was, whatever the task did to it: the site, and the
+    interaction of zope.security where that is used.
+    """
+
+    def __init__(self, service: Any) -> None:
+        self._site = nearest_site(service)
+
+    def __enter__(self) -> Surroundings:
+        self._site_before = getSite()
+        self._interaction = _interactions().get("interaction")
+        if self._site is not None:
+            setSite(self._site)
+        return self
+
+    def renew(self) -> None:
+        """As it was at the beginning: the task has returned."""
+        setSite(self._site_before if self._site is None else self._site)
+        interactions = _interactions()
+        if interactions.get("interaction") is not self._interaction:
+            interactions["interaction"] = self._interaction
+
+    def __exit__(self, *raised: object) -> None:
+        self.renew()
+        if self._site is not None:
+            setSite(self._site_before)
+
+
+def _interactions() -> dict[str, Any]:
+    """What zope.security keeps for this thread; the core can't import it."""
+    module = sys.modules.get("zope.security.management")
+    return {} if module is None else vars(module.thread_local)

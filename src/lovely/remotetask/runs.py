@@ -1,0 +1,268 @@
+"""Running what a worker has claimed, in transactions of its thread.
+
+One by one (`JobRun`): what a task wrote and the end of its job are one commit.  Or,
+for short jobs, many to a commit (`GroupRun`), each from a savepoint on, to which a
+failure goes back.  A group that can't be committed falls back to one by one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transaction.interfaces import TransientError
+
+from lovely.remotetask.current import Run
+from lovely.remotetask.errors import JobCancelled, TaskError
+from lovely.remotetask.execution import (
+    TRANSIENT_TRIES,
+    Failed,
+    call_task,
+    complete,
+    current_transaction,
+    fail,
+)
+from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.own import commit_retrying, pause
+from lovely.remotetask.sites import Surroundings
+from lovely.remotetask.workers import is_held
+
+if TYPE_CHECKING:
+    from lovely.remotetask.service import TaskService
+
+log = logging.getLogger("lovely.remotetask")
+
+
+class DoomedByTask(TaskError):
+    """The task doomed the transaction, so nothing that it did can be kept."""
+
+
+class Thread(NamedTuple):
+    """What a thread of a worker runs jobs with."""
+
+    connection: Any
+    #: The service's object id, and the worker's key.
+    oid: bytes
+    key: int
+
+    @property
+    def manager(self) -> Any:
+        """Of the connection's transactions."""
+        return self.connection.transaction_manager
+
+    @property
+    def service(self) -> TaskService:
+        """The service, as this thread's transaction sees it."""
+        service: TaskService = self.connection.get(self.oid)
+        return service
+
+    def mine(self, jobid: int) -> Job | None:
+        """The job, if the worker still holds it."""
+        job = self.service.jobs.get(jobid)
+        return None if job is None or not is_held(job, self.key) else job
+
+    def begin(self, jobid: int) -> Job | None:
+        """The same, about to be run.  Raise JobCancelled."""
+        job = self.mine(jobid)
+        if job is not None and jobid in self.service._requests:
+            raise JobCancelled("The job was cancelled before it was begun.")
+        return job
+
+    def abort(self) -> None:
+        """Undo what was written."""
+        try:
+            self.manager.abort()
+        except Exception:
+            # Somebody else's data manager: the transaction is over all the same.
+            log.exception("error while aborting the writes of a job")
+
+
+class Returned(NamedTuple):
+    """What a task has returned, in a transaction that is still open."""
+
+    output: Any
+    #: Microseconds since the epoch.
+    started: int
+
+
+class JobRun:
+    """Runs one claimed job in transactions of this thread."""
+
+    def __init__(self, thread: Thread, jobid: int, run: Run) -> None:
+        self._thread = thread
+        self._jobid = jobid
+        self._run = run
+        self._environment = thread.service.environment
+
+    def __call__(self, returned: Returned | None = None) -> None:
+        """Run it, unless it has been taken away; note how it ended.
+
+        If it has ``returned`` already, what is left is to finish it.
+
+        Raise what the database raises when even that can't be noted: the job
+        is still claimed then, and can be run again.
+        """
+        for tried in range(TRANSIENT_TRIES + 1):
+            started = self._environment.stamp()
+            try:
+                if returned is None:
+                    self._attempt(started)
+                else:
+                    self._finish(returned)
+                return
+            except BaseException as error:
+                failed = Failed(error, Failure.of(error), started)
+                self._thread.abort()
+                if not isinstance(error, TransientError):
+                    break
+            returned = None
+            pause(self._environment, tried)
+        self._note(failed)
+
+    def fail(self, error: BaseException) -> None:
+        """Note that an attempt failed, which could not do so itself."""
+        self._note(Failed(error, Failure.of(error), self._environment.stamp()))
+
+    def _attempt(self, started: int) -> None:
+        thread = self._thread
+        transaction = thread.manager.begin()
+        job = thread.begin(self._jobid)
+        if job is None:
+            thread.manager.abort()
+            return
+        service = thread.service
+        with Surroundings(service) as surroundings:
+            output = call_task(service, job, self._run, started)
+            surroundings.renew()
+            if current_transaction(thread.manager) is not transaction:
+                self._finish(Returned(output, started))
+                return
+            if transaction.isDoomed():
+                raise DoomedByTask("The task doomed the transaction.")
+            complete(service, job, output, started)
+        thread.manager.commit()
+
+    def _finish(self, returned: Returned) -> None:
+        """The task has returned, and ended the transaction: so look again."""
+        thread = self._thread
+        if current_transaction(thread.manager).isDoomed():
+            raise DoomedByTask("The task doomed the transaction.")
+        job = thread.mine(self._jobid)
+        if job is not None:
+            with Surroundings(thread.service):
+                complete(thread.service, job, *returned)
+        thread.manager.commit()
+
+    def _note(self, failed: Failed) -> None:
+        def work() -> None:
+            job = self._thread.mine(self._jobid)
+            if job is not None:
+                fail(self._thread.service, job, failed)
+
+        commit_retrying(self._thread.manager, self._environment, work)
+
+
+class _Apart(Exception):
+    """A group can't be kept together: ``settle`` deals with the job that did it."""
+
+    def __init__(self, settle: Callable[[JobRun], None]) -> None:
+        super().__init__()
+        self.settle = settle
+
+
+class GroupRun:
+    """Runs claimed jobs in one transaction of this thread, a savepoint each."""
+
+    def __init__(
+        self, thread: Thread, runs: Mapping[int, Run], go_on: Callable[[], bool]
+    ) -> None:
+        """``runs``: by id, in their order.  ``go_on``: whether to begin another."""
+        self._thread = thread
+        self._runs = runs
+        self._go_on = go_on
+        self.begun: list[int] = []
+
+    def __call__(self) -> list[int]:
+        """Run them; the ids of those that were begun, and that are over now.
+
+        Raise as `JobRun` does.
+        """
+        for jobid in self._together():
+            self._alone(jobid)()
+        return self.begun
+
+    def _alone(self, jobid: int) -> JobRun:
+        return JobRun(self._thread, jobid, self._runs[jobid])
+
+    def _together(self) -> list[int]:
+        """Run a group and commit it; the ids of the jobs to be run one by one."""
+        thread = self._thread
+        try:
+            transaction = thread.manager.begin()
+            alone = self._run_all(transaction)
+            thread.manager.commit()
+        except _Apart as apart:
+            jobid = self.begun[-1]
+            apart.settle(self._alone(jobid))
+            return self.begun[:-1]
+        except BaseException:
+            log.debug("a group of jobs is run one by one", exc_info=True)
+            thread.abort()
+            return self.begun
+        return alone
+
+    def _run_all(self, transaction: Any) -> list[int]:
+        """Run jobs; the last one's id, if that has to be run by itself."""
+        for jobid in self._runs:
+            if self.begun and not self._go_on():
+                break
+            self.begun.append(jobid)
+            # If one can't go back to it, another way is found when one must.
+            savepoint = transaction.savepoint(optimistic=True)
+            try:
+                self._attempt(transaction, jobid)
+            except _Apart:
+                raise
+            except BaseException as error:
+                self._go_back(transaction, savepoint, error)
+                if isinstance(error, TransientError):
+                    return [jobid]
+                self._note(jobid, error)
+        return []
+
+    def _attempt(self, transaction: Any, jobid: int) -> None:
+        thread, service = self._thread, self._thread.service
+        job = thread.begin(jobid)
+        if job is None:
+            return
+        started = service.environment.stamp()
+        with Surroundings(service) as surroundings:
+            output = call_task(service, job, self._runs[jobid], started)
+            surroundings.renew()
+            if current_transaction(thread.manager) is not transaction:
+                returned = Returned(output, started)
+                raise _Apart(lambda run: run(returned))
+            if transaction.isDoomed():
+                raise DoomedByTask("The task doomed the transaction.")
+            complete(service, job, output, started)
+
+    def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
+        """Undo what a job wrote.  Raise _Apart if that means to undo all."""
+        try:
+            same = current_transaction(self._thread.manager) is transaction
+            if same and not transaction.isDoomed():
+                savepoint.rollback()
+                return
+        except Exception:
+            log.debug("a job can't be undone by itself", exc_info=True)
+        self._thread.abort()
+        if isinstance(error, TransientError):
+            raise _Apart(lambda run: run()) from error
+        raise _Apart(lambda run: run.fail(error)) from error
+
+    def _note(self, jobid: int, error: BaseException) -> None:
+        job, service = self._thread.mine(jobid), self._thread.service
+        if job is not None:
+            failed = Failed(error, Failure.of(error), service.environment.stamp())
+            fail(service, job, failed)

@@ -1,0 +1,423 @@
+"""Group finish: many jobs in one commit, and what makes a group fall apart."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import transaction
+from persistent.mapping import PersistentMapping
+from transaction.interfaces import TransientError
+
+from lovely.remotetask import crew
+from lovely.remotetask.current import Run
+from lovely.remotetask.errors import InvalidType, TaskError
+from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.session import Session
+from lovely.remotetask.wakeup import Bell
+from lovely.remotetask.workers import Lease
+from tests.races.interleaved import check_committed, clients
+from tests.support import (
+    NoSavepoints,
+    ask,
+    processing,
+    register_full,
+    wait_for_status,
+    wait_until,
+)
+
+#: The jobs of a group that get on with each other.
+PEACEFUL = 4
+
+
+class Group:
+    """A worker that runs all jobs of a service in groups."""
+
+    def __init__(self, db: Any, service: Any) -> None:
+        self.db, self.service = db, service
+        #: How often the task of each job was called.
+        self.runs: Counter[int] = Counter()
+        service.__parent__["effects"] = PersistentMapping()
+        register_full("write", self._write)
+
+    def _write(self, service: Any, jobid: int, input: Any) -> int:
+        self.runs[jobid] += 1
+        effects = service.__parent__["effects"]
+        effects[jobid] = effects.get(jobid, 0) + 1
+        return jobid
+
+    def register(self, function: Callable[[Any], Any]) -> None:
+        """A task ``odd`` that writes, as the others do, and then calls a function."""
+
+        def odd(service: Any, jobid: int, input: Any) -> Any:
+            self._write(service, jobid, input)
+            return function(service)
+
+        register_full("odd", odd)
+
+    def add(self, *tasks: str) -> list[int]:
+        """Commit new jobs, and what was written before."""
+        ids = [self.service.add(task) for task in tasks]
+        transaction.commit()
+        return ids
+
+    def around(self) -> tuple[int, list[int]]:
+        """A job of the task ``odd`` in the middle of others: it, and they."""
+        half = ["write"] * (PEACEFUL // 2)
+        ids = self.add(*half, "odd", *half)
+        odd = ids.pop(len(half))
+        return odd, ids
+
+    def run(self, go_on: Callable[[], bool] = lambda: True) -> list[int]:
+        """Run all jobs as one group; the ids of those that were begun."""
+        with closing(Session(self.db, ["service"])) as session:
+            key = session.register(1, Lease())
+            claimed = session.claim(key, 100).jobs
+            check_committed(self.db)
+            runs = {jobid: Run(session.environment) for jobid in claimed}
+            begun = session.run_group(runs, key, go_on)
+            check_committed(self.db)
+            session.leave()
+        check_committed(self.db)
+        transaction.begin()
+        return begun
+
+    def status(self, jobid: int) -> str:
+        """The status of a job, as committed."""
+        return str(ask(self.db, lambda s: s.getStatus(jobid)))
+
+    def effects(self) -> dict[int, int]:
+        """How often each job has written, as committed."""
+        return dict(ask(self.db, lambda s: dict(s.__parent__["effects"])))
+
+
+@pytest.fixture
+def group(db: Any, service: Any) -> Group:
+    """A worker that runs jobs in groups."""
+    return Group(db, service)
+
+
+def commits(db: Any) -> int:
+    """How many transactions the database has."""
+    return sum(1 for _ in db.storage.iterator())
+
+
+def test_many_jobs_are_one_commit(group: Group) -> None:
+    """Jobs that run in a group are committed together, and each is whole."""
+    ids = group.add(*["write"] * 50)
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        before = commits(group.db)
+        runs = {jobid: Run(session.environment) for jobid in claimed}
+        assert session.run_group(runs, key, lambda: True) == ids
+        assert commits(group.db) == before + 1
+        session.leave()
+    assert group.runs == group.effects() == dict.fromkeys(ids, 1)
+    assert [group.service.getResult(jobid) for jobid in ids] == ids
+    check_committed(group.db)
+
+
+def test_one_that_fails_fails_alone(group: Group) -> None:
+    """A failure goes back to the job's savepoint; the others are kept, and run once."""
+
+    def fail(service: Any) -> None:
+        raise TaskError("as told")
+
+    group.register(fail)
+    odd, others = group.around()
+    before = commits(group.db)
+    assert group.run() == sorted([odd, *others])
+    assert commits(group.db) - before == 4  # register, claim, group, leave
+    assert (group.status(odd), group.service.getError(odd)) == ("error", "as told")
+    assert group.effects() == dict.fromkeys(others, 1)
+    assert set(group.runs.values()) == {1}
+
+
+@pytest.mark.parametrize("end", ["commit", "abort"])
+def test_one_that_ends_the_transaction(group: Group, end: str) -> None:
+    """A task that commits or aborts has run once; so have, in effect, the others."""
+    group.register(lambda service: getattr(transaction, end)())
+    odd, others = group.around()
+    assert odd in group.run() + group.run()
+    assert group.runs[odd] == 1
+    committed = [odd] if end == "commit" else []
+    assert group.effects() == dict.fromkeys([*others, *committed], 1)
+    assert {group.status(jobid) for jobid in [odd, *others]} == {"completed"}
+
+
+@pytest.mark.parametrize("end", ["commit", "abort", "doom"])
+def test_one_that_ends_the_transaction_and_fails(group: Group, end: str) -> None:
+    """The same, if it fails then: it is not tried again for the others' sake."""
+
+    def odd(service: Any) -> None:
+        getattr(transaction, end)()
+        raise TaskError("afterwards")
+
+    group.register(odd)
+    jobid, others = group.around()
+    assert jobid in group.run() + group.run()
+    assert (group.runs[jobid], group.status(jobid)) == (1, "error")
+    assert {group.status(other) for other in others} == {"completed"}
+    assert group.service.getError(jobid) == "afterwards"
+    committed = [jobid] if end == "commit" else []
+    assert group.effects() == dict.fromkeys([*others, *committed], 1)
+
+
+def test_one_that_dooms_the_transaction(group: Group) -> None:
+    """A task that dooms the transaction fails; the others do not."""
+    group.register(lambda service: transaction.doom())
+    odd, others = group.around()
+    assert odd in group.run() + group.run()
+    assert "doomed the transaction" in group.service.getError(odd)
+    assert group.effects() == dict.fromkeys(others, 1)
+
+
+def test_a_conflict_in_a_task(group: Group) -> None:
+    """A task that meets a conflict runs again by itself; the others do not."""
+    tries = iter([TransientError("try again")])
+
+    def conflict(service: Any) -> None:
+        for error in tries:
+            raise error
+
+    group.register(conflict)
+    odd, others = group.around()
+    group.run()
+    group.run()
+    assert group.runs == {odd: 2, **dict.fromkeys(others, 1)}
+    assert group.effects() == dict.fromkeys([odd, *others], 1)
+
+
+def test_a_conflict_of_the_group(group: Group) -> None:
+    """If the commit of a group conflicts, its jobs run again, one by one."""
+    group.service.__parent__["shared"] = PersistentMapping()
+    meetings = iter([None])
+
+    def meet(service: Any) -> None:
+        service.__parent__["shared"]["job"] = "was here"
+        for _ in meetings:
+            with clients(group.db, 1) as (other,):
+                other.connection.root()["shared"]["other"] = "was here, too"
+                other.commit()
+
+    group.register(meet)
+    odd, others = group.around()
+    group.run()
+    assert group.runs == dict.fromkeys([odd, *others], 2)
+    assert group.effects() == dict.fromkeys([odd, *others], 1)
+    assert set(ask(group.db, lambda s: dict(s.__parent__["shared"]))) == {
+        "job",
+        "other",
+    }
+
+
+def test_one_that_writes_what_cannot_be_stored(group: Group) -> None:
+    """It fails; the others are committed, if not together."""
+
+    def unpicklable(service: Any) -> None:
+        service.__parent__["effects"]["lambda"] = lambda: None
+
+    group.register(unpicklable)
+    odd, others = group.around()
+    group.run()
+    group.run()
+    assert group.runs[odd] == 2
+    assert group.status(odd) == "error"
+    assert group.effects() == dict.fromkeys(others, 1)
+    assert {group.status(other) for other in others} == {"completed"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_that_knows_no_savepoints(group: Group, fails: bool) -> None:
+    """What joins the transaction and can't go back is no obstacle.
+
+    Not even if its job fails: that is then undone with all, and the others run again.
+    """
+
+    def join(service: Any) -> None:
+        transaction.get().join(NoSavepoints())
+        if fails:
+            raise TaskError("as told")
+
+    group.register(join)
+    odd, others = group.around()
+    group.run()
+    assert group.runs[odd] == 1
+    assert group.status(odd) == ("error" if fails else "completed")
+    assert group.effects() == dict.fromkeys([*others, *([] if fails else [odd])], 1)
+
+
+def test_one_that_was_cancelled(group: Group) -> None:
+    """A job that was cancelled after the claim is not begun."""
+    ids = group.add("write", "write", "write")
+
+    def cancel_second(service: Any) -> None:
+        with clients(group.db, 1) as (other,):
+            other.service.cancel(ids[1])
+            other.commit()
+
+    group.register(cancel_second)
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        cancel_second(None)
+        runs = {jobid: Run(session.environment) for jobid in claimed}
+        assert session.run_group(runs, key, lambda: True) == ids
+        session.leave()
+    assert [group.status(jobid) for jobid in ids] == [
+        "completed",
+        "cancelled",
+        "completed",
+    ]
+    assert sorted(group.runs) == [ids[0], ids[2]]
+
+
+def test_one_that_was_rescued(group: Group) -> None:
+    """A job that was taken from the worker meanwhile is left alone."""
+    ids = group.add("write", "write")
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        with clients(group.db, 1) as (other,):
+            other.service._workers.rescue(other.service, lambda worker: True)
+            other.commit()
+        runs = {jobid: Run(session.environment) for jobid in claimed}
+        session.run_group(runs, key, lambda: True)
+    assert not group.runs
+    assert [group.status(jobid) for jobid in ids] == ["queued", "queued"]
+    check_committed(group.db)
+
+
+def test_a_group_ends_in_time(group: Group) -> None:
+    """What is not begun when time is up goes back to its place."""
+    ids = group.add(*["write"] * 5)
+    answers = iter([True, False])
+    assert group.run(lambda: next(answers)) == ids[:2]
+    assert [group.status(jobid) for jobid in ids[:3]] == [
+        "completed",
+        "completed",
+        "queued",
+    ]
+    assert group.run() == ids[2:]
+    assert group.runs == dict.fromkeys(ids, 1)
+
+
+# The processor
+
+
+@pytest.fixture
+def sociable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads take as many jobs at a time as there are."""
+    monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
+    monkeypatch.setattr(crew.Pace, "in_group", lambda self, waiting: waiting)
+
+
+@pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
+def test_a_processor_with_group_finish(
+    group: Group, sociable: None, factory: Any
+) -> None:
+    """A processor that is told to finishes many jobs in one commit."""
+    group.service.processorFactory = factory
+    group.service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
+    ids = group.add(*["write"] * 60)
+    before = commits(group.db)
+    with processing(group.service):
+        wait_until(lambda: ask(group.db, lambda s: s.count("completed")) == 60)
+    assert commits(group.db) - before < 40
+    assert group.runs == group.effects() == dict.fromkeys(ids, 1)
+    check_committed(group.db)
+
+
+def test_a_processor_that_is_stopped_in_a_group(group: Group, sociable: None) -> None:
+    """The job that runs is finished and committed; the rest goes back."""
+    reached, opened = threading.Event(), threading.Event()
+
+    def wait(service: Any) -> None:
+        reached.set()
+        assert opened.wait(20)
+
+    group.register(wait)
+    odd, others = group.around()
+    group.service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
+    transaction.commit()
+    group.service.startProcessing()
+    assert reached.wait(20)
+    assert not group.service.stopProcessing(wait=True, timeout=0.01)
+    opened.set()
+    assert group.service.stopProcessing(wait=True, timeout=20)
+    half = PEACEFUL // 2
+    done = [jobid for jobid in [odd, *others] if group.status(jobid) == "completed"]
+    assert done == [odd, *others[:half]]
+    assert [group.status(jobid) for jobid in others[half:]] == ["queued"] * half
+    assert ask(group.db, lambda s: s.jobs[others[-1]].attempt) == 0
+    check_committed(group.db)
+
+
+def test_one_that_breaks_the_connection(
+    group: Group, sociable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails by itself, on a new connection; the others are not held up."""
+    monkeypatch.setattr(crew, "ERROR_WAIT", 0.01)
+    group.register(lambda service: service._p_jar.db().close and _break(service))
+    odd, others = group.around()
+    group.service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
+    transaction.commit()
+    with processing(group.service):
+        for jobid in others:
+            wait_for_status(group.db, jobid, "completed")
+        wait_until(lambda: group.status(odd) in {"error", "delayed"})
+    assert group.effects() == dict.fromkeys(others, 1)
+    check_committed(group.db)
+
+
+def _break(service: Any) -> None:
+    """Leave the thread's connection unusable."""
+    connection = service._p_jar
+    transaction.abort()
+    connection.close()
+    connection.transaction_manager = None
+
+
+@pytest.fixture
+def idle(db: Any) -> Iterator[Any]:
+    """A crew without threads, to look at what it does with what it holds."""
+    options = {"open_session": None, "waitTime": 1, "groupFinish": True}
+    environment = type("Clock", (), {"monotonic": staticmethod(lambda: 0.0)})()
+    bell = Bell(db, b"\0" * 8)
+    return crew.Crew(0, 1, bell=bell, environment=environment, **options)  # type: ignore[arg-type]
+
+
+def test_suspects_and_failures_are_not_in_groups(idle: Any, sociable: None) -> None:
+    """Suspects, jobs that broke a group and those of another claim run apart."""
+    idle._waiting.extend(crew.Claimed(i, 1 if i < 7 else 2) for i in range(1, 9))
+    idle._suspect = 3
+    idle._alone[5] = None
+    taken = []
+    while (batch := idle._take()) is not None:
+        taken.append(list(batch.runs))
+    assert taken == [[1, 2], [3], [4], [5], [6], [7, 8]]
+
+
+def test_pace_of_groups() -> None:
+    """Groups are as large as is quick enough, and leave something to other threads."""
+    pace = crew.Pace(4)
+    assert pace.in_group(100) == 1
+    pace.took(0.1, 100)
+    for _ in range(20):
+        pace.took(0.1, 100)
+    assert pace.in_group(100) == 25
+    assert pace.in_group(1000) == crew.CLAIM_MOST
+    pace.took(60.0)
+    assert pace.in_group(100) == 1
+
+
+@pytest.mark.parametrize("bad", [None, 1, "yes", 0.5])
+def test_bad_argument(db: Any, bad: Any) -> None:
+    """``groupFinish`` is True or False."""
+    with pytest.raises(InvalidType, match="groupFinish"):
+        SimpleProcessor(db, ["service"], groupFinish=bad)
