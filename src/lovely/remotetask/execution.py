@@ -168,8 +168,11 @@ def _timeout(task: Any, job: Job) -> float | None:
     """The job's own time limit, or else its task's, in seconds."""
     if job.timeout is not None:
         return job.timeout
+    timeout = getattr(task, "timeout", None)
+    if timeout is None:
+        return None
     try:
-        return times.check_seconds("timeout", getattr(task, "timeout", None))
+        return times.check_seconds("timeout", timeout)
     except (InvalidType, InvalidArgument):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import traceback
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,6 +18,15 @@ from lovely.remotetask.retry import RetryPolicy
 #: So many failures of a job are kept, and so many characters of each text.
 KEPT_FAILURES = 5
 KEPT_TEXT = 20_000
+
+
+#: In a record: the status's place among STATUSES, and these numbers.  ZODB looks at
+#: each object in a record, and one string of bytes is only one.
+_NUMBERS = ("id", "_created", "attempt", "claimant", "_started", "_completed")
+_PACKED = struct.Struct(f"<B{len(_NUMBERS)}q")
+#: Where a number has its usual value.
+_NONE = -(2**63)
+_COMMON = frozenset({*_NUMBERS, "_status", "task", "input", "output"})
 
 
 class Failure(NamedTuple):
@@ -65,7 +75,7 @@ def _storable(text: str) -> str:
 class Job(Persistent):
     """See `IJob`.
 
-    What has its usual value is not in the record: the class has it.
+    What has its usual value is not kept: the class has it.
     """
 
     id: int = 0
@@ -111,6 +121,37 @@ class Job(Persistent):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r}>"
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """What nearly every job has is packed; the rest is a dict, if there is any."""
+        own = vars(self)
+        numbers = [own.get(name) for name in _NUMBERS]
+        packed = _PACKED.pack(
+            states.STATUSES.index(self._status),
+            *(_NONE if number is None else number for number in numbers),
+        )
+        rest = {
+            name: value
+            for name, value in own.items()
+            if name not in _COMMON and not name.startswith(("_p_", "_v_"))
+        }
+        return packed, self.task, self.input, self.output, rest or None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        packed, task, input, output, rest = state
+        status, *numbers = _PACKED.unpack(packed)
+        own = vars(self)
+        own.clear()
+        own.update(
+            pair for pair in zip(_NUMBERS, numbers, strict=True) if pair[1] != _NONE
+        )
+        own["_status"], own["task"] = states.STATUSES[status], task
+        if input is not None:
+            own["input"] = input
+        if output is not None:
+            own["output"] = output
+        if rest is not None:
+            own.update(rest)
 
     @property
     def status(self) -> str:

@@ -200,7 +200,9 @@ class GroupRun:
         thread = self._thread
         try:
             transaction = thread.manager.begin()
-            alone = self._run_all(transaction)
+            self._surroundings = Surroundings(thread.service)
+            with self._surroundings:
+                alone = self._run_all(transaction)
             thread.manager.commit()
         except _Apart as apart:
             jobid = self.begun[-1]
@@ -237,15 +239,16 @@ class GroupRun:
         if job is None:
             return
         started = service.environment.stamp()
-        with Surroundings(service) as surroundings:
+        try:
             output = call_task(service, job, self._runs[jobid], started)
-            surroundings.renew()
-            if current_transaction(thread.manager) is not transaction:
-                returned = Returned(output, started)
-                raise _Apart(lambda run: run(returned))
-            if transaction.isDoomed():
-                raise DoomedByTask("The task doomed the transaction.")
-            complete(service, job, output, started)
+        finally:
+            self._surroundings.renew()
+        if current_transaction(thread.manager) is not transaction:
+            returned = Returned(output, started)
+            raise _Apart(lambda run: run(returned))
+        if transaction.isDoomed():
+            raise DoomedByTask("The task doomed the transaction.")
+        complete(service, job, output, started)
 
     def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
         """Undo what a job wrote.  Raise _Apart if that means to undo all."""
