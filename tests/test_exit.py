@@ -1,0 +1,81 @@
+"""The end of the interpreter, with jobs that run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ZODB
+from ZODB.FileStorage import FileStorage
+
+from tests.races.interleaved import check_committed
+from tests.support import ask
+
+ROOT = Path(__file__).parents[1]
+
+#: It ends while a job runs; told how long that takes, and how long the exit waits.
+PROGRAM = """
+import sys, threading
+import transaction, ZODB
+from lovely.remotetask import processing
+from lovely.remotetask.processor import MultiProcessor
+from tests.support import put_service, register
+
+path, job, wait = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+processing.EXIT_SECONDS = wait
+begun = threading.Event()
+
+def work(value):
+    begun.set()
+    threading.Event().wait(job)
+    return "done"
+
+register("work", work)
+db = ZODB.DB(path)
+service = put_service(db)
+service.processorFactory = MultiProcessor
+service.processorArguments = {"waitTime": 0.05, "maxThreads": 1}
+print(service.add("work"), service.add("work"))
+transaction.commit()
+service.startProcessing()
+assert begun.wait(20)
+"""
+
+
+def run(path: Path, job: float, wait: float) -> Any:
+    """Run the program to its end; the database that it has left."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), str(job), str(wait)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 2\n", "")
+    return ZODB.DB(FileStorage(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("job", "wait", "first"),
+    [(0.2, 20.0, ("completed", 1, 0)), (60.0, 0.1, ("queued", 0, 0))],
+    ids=["finished", "given back"],
+)
+def test_a_job_that_runs_at_the_end(
+    tmp_path: Path, job: float, wait: float, first: tuple[str, int, int]
+) -> None:
+    """It is finished; or, if it takes too long, given back and not charged."""
+    db = run(tmp_path / "data.fs", job, wait)
+    try:
+        check_committed(db)
+        found = ask(
+            db,
+            lambda s: [(j.status, j.attempt, j.crashes) for j in s.jobs.values()],
+        )
+        assert found == [first, ("queued", 0, 0)]
+        assert ask(db, lambda s: s.workers) == []
+    finally:
+        db.close()
