@@ -18,6 +18,7 @@ from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
+from tests.storages import Stores
 from tests.support import FakeEnvironment, echo, fail, put_service, register
 
 
@@ -47,6 +48,14 @@ def clean_slate() -> Iterator[None]:
     vars(base).clear()
     vars(base).update(kept)
     assert left_over(threads) == []
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Stores that tests use one after the other."""
+    opened = Stores(tmp_path_factory.mktemp("stores"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import atexit
 import functools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,29 @@ def store(
     return _IN_DIRECTORY[kind](Path(directory))
 
 
+class Stores:
+    """A store of each kind that is asked for, for tests that follow each other.
+
+    To make a new one for each test would cost more than most tests.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open = ExitStack()
+        self._addresses: dict[str, Address] = {}
+
+    def database(self, kind: str) -> ZODB.DB:
+        """A database; what earlier tests have left in it is no longer needed."""
+        if kind not in self._addresses:
+            opened = store(kind, self._directory)
+            self._addresses[kind] = self._open.enter_context(opened)
+        return open_database(self._addresses[kind])
+
+    def close(self) -> None:
+        """End them all."""
+        self._open.close()
+
+
 @contextmanager
 def _file(directory: Path) -> Iterator[Address]:
     yield f"FileStorage:{directory / 'Data.fs'}"
@@ -135,7 +158,7 @@ def _file(directory: Path) -> Iterator[Address]:
 
 @contextmanager
 def _zeo(directory: Path) -> Iterator[Address]:
-    with zeo_server(str(directory / "Data.fs")) as server:
+    with zeo_server(str(directory / "server.fs")) as server:
         yield server.address
 
 
