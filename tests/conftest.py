@@ -18,7 +18,7 @@ from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
-from tests.storages import Stores
+from tests.storages import KINDS, Stores
 from tests.support import FakeEnvironment, echo, fail, put_service, register
 
 
@@ -85,6 +85,15 @@ def db(path: str) -> Iterator[Any]:
     database = ZODB.DB(FileStorage(path))
     yield database
     transaction.manager.explicit = False
+    transaction.abort()
+    database.close()
+
+
+@pytest.fixture(params=KINDS)
+def everywhere(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Any]:
+    """A database in a storage of each kind; in its root there may be leftovers."""
+    database = stores.database(request.param)
+    yield database
     transaction.abort()
     database.close()
 

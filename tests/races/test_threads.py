@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(max(120, TIMES))
 @pytest.fixture
 def times(request: pytest.FixtureRequest, db: Any) -> int:
     """How often each thread does what it does, with this storage."""
-    return round(TIMES * SHARES[request.node.callspec.params["db"]])
+    return round(TIMES * SHARES[request.node.callspec.params["everywhere"]])
 
 
 @pytest.fixture
