@@ -18,6 +18,7 @@ from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
+from tests.storages import KINDS, Stores
 from tests.support import FakeEnvironment, echo, fail, put_service, register
 
 
@@ -49,6 +50,14 @@ def clean_slate() -> Iterator[None]:
     assert left_over(threads) == []
 
 
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Stores that tests use one after the other."""
+    opened = Stores(tmp_path_factory.mktemp("stores"))
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
 def tasks() -> None:
     """Two tasks: ``echo`` returns its input, ``fail`` raises it as a message."""
@@ -76,6 +85,15 @@ def db(path: str) -> Iterator[Any]:
     database = ZODB.DB(FileStorage(path))
     yield database
     transaction.manager.explicit = False
+    transaction.abort()
+    database.close()
+
+
+@pytest.fixture(params=KINDS)
+def everywhere(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Any]:
+    """A database in a storage of each kind; in its root there may be leftovers."""
+    database = stores.database(request.param)
+    yield database
     transaction.abort()
     database.close()
 

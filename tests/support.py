@@ -84,12 +84,14 @@ def fail(value: Any) -> Any:
     raise RuntimeError(value)
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait until a condition holds; what it returned."""
+def wait_until(
+    condition: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.002
+) -> Any:
+    """Wait until a condition holds, looking with pauses; what it returned."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.002)
+        time.sleep(pause)
     return result
 
 

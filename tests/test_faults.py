@@ -64,8 +64,9 @@ def test_partial_writes(service: Any, db: Any, background: bool) -> None:
     assert counts(service) == {"error": 1}
 
 
-def test_several_processors(service: Any, db: Any) -> None:
+def test_several_processors(everywhere: Any, tasks: None) -> None:
     """Fault 3: several processors on one database run each job once."""
+    db, service = everywhere, put_service(everywhere)
     runs: list[int] = []
     register("note", runs.append)
     for number in range(120):
@@ -229,8 +230,9 @@ def test_no_exception_is_pickled(service: Any, path: str) -> None:
     assert not any(line.startswith(b"ctests.") for line in data.splitlines())
 
 
-def test_adds_do_not_conflict(db: Any, tasks: None) -> None:
+def test_adds_do_not_conflict(everywhere: Any, tasks: None) -> None:
     """Fault 7: transactions that overlap can all add jobs."""
+    db = everywhere
     put_service(db)
     connections = [db.open(transaction.TransactionManager()) for _ in range(6)]
     for round_ in range(5):

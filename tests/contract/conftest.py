@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.contract.worlds import WORLDS, World, world
+from tests.storages import Stores
 from tests.support import echo, fail, register
 
 
 @pytest.fixture(params=WORLDS)
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def here(request: pytest.FixtureRequest, stores: Stores) -> Iterator[World]:
     """A service in one of the worlds, with the tasks ``echo`` and ``fail``."""
-    with world(request.param, tmp_path) as opened:
+    with world(request.param, stores) as opened:
         register("echo", echo, opened.service.taskInterface)
         register("fail", fail, opened.service.taskInterface)
         yield opened

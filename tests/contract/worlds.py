@@ -6,19 +6,20 @@ that kind does between two requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import transaction
 import ZODB
-from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
 from lovely.remotetask.service import TaskService
 from lovely.remotetask.testing import TaskServiceStub
+from tests.storages import Stores
 from tests.support import put_service
+
+MEMORY = "MappingStorage"
 
 
 class World:
@@ -85,26 +86,30 @@ class Wandering(World):
         self._open()
 
 
-WORLDS = {
-    "no database": lambda db: World(),
-    "stub": lambda db: World(TaskServiceStub),
-    "not committed": NotCommitted,
-    "first savepoints": FirstSavepoints,
-    "one transaction": InOneTransaction,
-    "MappingStorage": Committing,
-    "FileStorage": Committing,
-    "FileStorage, new connections": Wandering,
-    "stub in a database": lambda db: Committing(db, TaskServiceStub),
+#: Where a world lies, and what it is.
+WORLDS: dict[str, tuple[str, Callable[[Any], World]]] = {
+    "no database": (MEMORY, lambda db: World()),
+    "stub": (MEMORY, lambda db: World(TaskServiceStub)),
+    "not committed": (MEMORY, NotCommitted),
+    "first savepoints": (MEMORY, FirstSavepoints),
+    "one transaction": (MEMORY, InOneTransaction),
+    "MappingStorage": (MEMORY, Committing),
+    "stub in a database": (MEMORY, lambda db: Committing(db, TaskServiceStub)),
+    "FileStorage": ("FileStorage", Committing),
+    "FileStorage, new connections": ("FileStorage", Wandering),
+    "ZEO, new connections": ("ZEO", Wandering),
+    "SQLite, new connections": ("SQLite", Wandering),
+    "PostgreSQL": ("PostgreSQL", Committing),
 }
 
 
 @contextmanager
-def world(name: str, folder: Path) -> Iterator[World]:
+def world(name: str, stores: Stores) -> Iterator[World]:
     """One of the worlds, open."""
-    in_file = name.startswith("FileStorage")
-    db = ZODB.DB(FileStorage(str(folder / "Data.fs")) if in_file else MappingStorage())
+    kind, factory = WORLDS[name]
+    db = ZODB.DB(MappingStorage()) if kind == MEMORY else stores.database(kind)
     try:
-        yield WORLDS[name](db)
+        yield factory(db)
     finally:
         transaction.abort()
         db.close()

@@ -1,4 +1,4 @@
-"""Several processes on one ZEO server.
+"""Several processes on one store.
 
 ``REMOTETASK_EXAMPLES=1000`` in the environment lets each producer add ten times as
 many jobs as it says; the default is for every day.
@@ -14,6 +14,7 @@ import pytest
 
 from lovely.remotetask.states import COMPLETED
 from tests.integration.site import Site, site
+from tests.storages import SHARED
 
 #: Jobs of each producer.
 JOBS = max(100, 10 * int(os.environ.get("REMOTETASK_EXAMPLES", "0")))
@@ -36,16 +37,18 @@ def produce(found: Site, bulks: list[int]) -> tuple[int, int]:
     return sum(int(jobs) for jobs, _ in said), sum(int(found) for _, found in said)
 
 
+@pytest.mark.parametrize("kind", SHARED)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_job_runs_exactly_once(tmp_path: Path, workers: int) -> None:
+def test_every_job_runs_exactly_once(tmp_path: Path, workers: int, kind: str) -> None:
     """What several producers add, several workers run once each."""
-    with site(tmp_path) as found, ExitStack() as stack:
+    with site(tmp_path, kind) as found, ExitStack() as stack:
         working = [stack.enter_context(found.run("work")) for _ in range(workers)]
         for worker in working:
             assert worker.line() == "working"
         jobs, conflicts = produce(found, [1, 1, 10])
         assert jobs == 3 * JOBS
-        assert 1000 * conflicts <= 2 * jobs
+        # A lane's first block, removed when it was read, may meet another's second.
+        assert conflicts <= max(2, 2 * jobs / 1000)
         found.wait_for_count(COMPLETED, jobs, seconds=30 + jobs / 10)
         assert [worker.finish() for worker in working] == [0] * workers
         assert found.runs() == dict.fromkeys(found.ask(lambda s: list(s.jobs)), 1)

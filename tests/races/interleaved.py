@@ -56,20 +56,31 @@ def check_committed(db: Any, name: str = "service") -> None:
 
 
 class Uncertain:
-    """A storage whose commits go through, but are reported as failed when told to."""
+    """Makes commits go through, but be reported as failed when told to."""
 
-    def __init__(self, storage: Any) -> None:
-        self._finish = storage.tpc_finish
-        self.storage = storage
-        storage.tpc_finish = self._tpc_finish
+    def __init__(self, db: Any) -> None:
+        """Begin before the connections are opened that are meant."""
         #: What to raise, once.
         self.error: BaseException | None = None
         #: Which commits: told by a function of no arguments.
         self.when: Callable[[], bool] = lambda: True
+        storage = db._mvcc_storage
+        if storage is db.storage:
+            # Each connection has a storage of its own (RelStorage).
+            self._new_instance = storage.new_instance
+            storage.new_instance = lambda: self._wrap(self._new_instance())
+        else:
+            self._wrap(db.storage)
 
-    def _tpc_finish(self, *args: Any) -> Any:
-        result = self._finish(*args)
-        if self.error is not None and self.when():
-            error, self.error = self.error, None
-            raise error
-        return result
+    def _wrap(self, storage: Any) -> Any:
+        finish = storage.tpc_finish
+
+        def tpc_finish(*args: Any) -> Any:
+            result = finish(*args)
+            if self.error is not None and self.when():
+                error, self.error = self.error, None
+                raise error
+            return result
+
+        storage.tpc_finish = tpc_finish
+        return storage
