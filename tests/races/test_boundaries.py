@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import transaction
 from transaction.interfaces import TransientError
 
 from lovely.remotetask.blocks import LOG_SIZE
@@ -208,3 +209,24 @@ def test_an_old_request_is_not_hidden_by_a_new_job(db: Any, service: Any) -> Non
         assert taken == [*waiting, between, last]
         second.commit()
     check_committed(db)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_job_is_not_removed_and_retried_at_a_time(
+    db: Any, service: Any, cancelled: bool, order: tuple[int, int]
+) -> None:
+    """Of two that remove a job and queue it again, one has a conflict."""
+    jobid = service.add("fail")
+    if cancelled:
+        service.cancel(jobid)
+    service.process()
+    transaction.commit()
+    with clients(db, 2) as found:
+        remover, retrier = found
+        assert remover.service.clean() == 1
+        assert retrier.service.retry(jobid)
+        found[order[0]].commit()
+        with pytest.raises(TransientError):
+            found[order[1]].commit()
+        check_committed(db)

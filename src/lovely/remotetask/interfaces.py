@@ -224,7 +224,11 @@ class ITaskService(Interface):
 
         Needed after each start of the process.  A service that is being
         processed in this process stays so; one without a ``__parent__`` is
-        left alone.  Raise NotInDatabase.
+        left alone.
+
+        Raise NotInDatabase; InvalidType (a TypeError) or InvalidArgument (a
+        ValueError) if `processorFactory` or `processorArguments` make no sense.
+        Then nothing has been started.
         """
 
     def stopProcessing(wait=False, timeout=None):

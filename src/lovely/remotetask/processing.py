@@ -6,9 +6,13 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ZODB.broken import Broken
+
+from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.sites import database_of, path_of
 
 if TYPE_CHECKING:
@@ -80,8 +84,64 @@ def start(service: TaskService) -> None:
         previous = found.get(tuple(path))
         if previous is not None and previous.running:
             return
-        processor = service.processorFactory(db, path, **service.processorArguments)
+        processor = _make(service, db, path)
         found[tuple(path)] = Background(processor, service._threadName(), previous)
+
+
+def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
+    """The processor that a service asks for.
+
+    Raise InvalidType or InvalidArgument, which name the attribute to change.
+    """
+    factory = _check_factory(service.processorFactory)
+    arguments = _check_arguments(service.processorArguments)
+    try:
+        processor = factory(db, path, **arguments)
+    except InvalidType:
+        raise
+    except TypeError as error:
+        raise InvalidType(
+            f"processorArguments: {_name(factory)} does not take {arguments!r}: {error}"
+        ) from error
+    if not callable(processor):
+        raise InvalidType(
+            f"processorFactory: {_name(factory)} returned {processor!r}, which is no "
+            "processor: it can't be called."
+        )
+    return processor
+
+
+def _check_factory(factory: Any) -> Any:
+    # What was named in the database and can't be imported any more can be called
+    # nevertheless: that would only make an object which does nothing.
+    cls = factory if isinstance(factory, type) else type(factory)
+    if issubclass(cls, Broken):
+        raise InvalidArgument(
+            f"processorFactory: {cls.__module__}.{cls.__name__} can't be imported. "
+            "Install it again, or set another factory."
+        )
+    if not callable(factory):
+        raise InvalidType(
+            "processorFactory: a class of processors, such as SimpleProcessor, is "
+            f"needed, not {factory!r}."
+        )
+    return factory
+
+
+def _check_arguments(arguments: Any) -> dict[str, Any]:
+    named = isinstance(arguments, Mapping) and all(
+        isinstance(name, str) for name in arguments
+    )
+    if not named:
+        raise InvalidType(
+            "processorArguments: a dict of keyword arguments, such as "
+            f"{{'waitTime': 1.0}}, is needed, not {arguments!r}."
+        )
+    return dict(arguments)
+
+
+def _name(factory: Any) -> str:
+    return str(getattr(factory, "__qualname__", repr(factory)))
 
 
 def of(service: TaskService) -> Background | None:

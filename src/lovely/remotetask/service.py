@@ -316,6 +316,9 @@ class TaskService(Persistent):
                 return jobs[0] if jobs else None
 
     def _remove(self, job: Job) -> None:
+        if job.status in states.RETRIABLE:
+            # Written, so that whoever queues it again at the same time conflicts.
+            job._p_changed = True
         self._workers.settle(self, job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))
