@@ -10,7 +10,12 @@ import pytest
 import transaction
 
 from lovely.remotetask import RetryPolicy, TaskError
-from lovely.remotetask.errors import InvalidArgument, InvalidType, UnknownJob
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    UnknownJob,
+    Unpicklable,
+)
 from lovely.remotetask.retry import NO_RETRY, check_policy
 from lovely.remotetask.task import SimpleTask
 from tests.races.interleaved import check_committed
@@ -98,9 +103,10 @@ def test_by_exception(error: BaseException, again: bool) -> None:
     assert (policy.pause(error, 1, 0.0) is not None) is again
 
 
-def test_task_errors_give_up_always() -> None:
-    """A TaskError gives up even where the policy names it."""
-    assert RetryPolicy(on=(TaskError,)).pause(TaskError(), 1, 0.0) is None
+@pytest.mark.parametrize("error", [TaskError, Unpicklable])
+def test_what_gives_up_always(error: type[Exception]) -> None:
+    """What another attempt can't help gives up even where the policy names it."""
+    assert RetryPolicy(on=(error,)).pause(error(), 1, 0.0) is None
 
 
 @pytest.mark.parametrize(

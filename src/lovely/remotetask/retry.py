@@ -6,7 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lovely.remotetask import times
-from lovely.remotetask.errors import InvalidArgument, InvalidType, TaskError
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    TaskError,
+    Unpicklable,
+)
 
 Errors = tuple[type[BaseException], ...]
 
@@ -73,9 +78,10 @@ class RetryPolicy:
         """Seconds until the next attempt; None to give up.
 
         ``failures`` is how often the job has failed, with this one; ``chance`` a
-        number from 0 to 1.  A TaskError always gives up.
+        number from 0 to 1.  A TaskError always gives up, and so does what can't be
+        stored: it will not get better.
         """
-        hopeless = isinstance(error, (TaskError, *self.give_up_on))
+        hopeless = isinstance(error, (TaskError, Unpicklable, *self.give_up_on))
         if hopeless or not isinstance(error, self.on) or failures > self.retries:
             return None
         try:
