@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: From the lowest layer to the highest.  A module imports from lower layers only.
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
-    ["errors"],
+    ["errors", "plugins"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
     ["interfaces", "own", "current", "retry"],
     ["events", "schedule"],
