@@ -21,8 +21,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 LAYERS = [
     ["errors", "plugins"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
-    ["interfaces", "own", "current", "retry"],
+    ["interfaces", "own", "current", "retry", "zones", "pattern"],
     ["events", "schedule"],
+    ["calendars"],
     ["task", "job"],
     ["blocks"],
     ["table"],
@@ -44,6 +45,7 @@ LAYERS = [
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
+    "cron": {"cronsim"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.
