@@ -24,6 +24,7 @@ LAYERS = [
     ["interfaces", "own", "current", "retry", "zones", "pattern"],
     ["events", "schedule"],
     ["calendars"],
+    ["planning"],
     ["task", "job"],
     ["blocks"],
     ["table"],

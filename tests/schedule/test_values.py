@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lovely.remotetask.calendars import Cron, Fields
+from lovely.remotetask.planning import RunPolicy
 from lovely.remotetask.schedule import At, Delay, Every
 
 VALUES = [
@@ -49,3 +50,9 @@ def test_values_differ() -> None:
     assert len(set(VALUES)) == len(VALUES)
     assert Fields.of(hour=3) != Fields.of(hour=3, timezone="Europe/Vienna")
     assert Cron.of("0  3 * * *") == Cron.of("0 3 * * *") != Fields.of(hour=3)
+
+
+def test_policies_are_values() -> None:
+    """A policy comes back from its pickle as it was."""
+    policy = RunPolicy(missed="all", grace=90.5, overlap="queue")
+    assert pickle.loads(pickle.dumps(policy, 3)) == policy
