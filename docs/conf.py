@@ -32,7 +32,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Other projects: their pages can't be linked without a network.
     (r"py:.*", r"(BTrees|ZODB|persistent|transaction|zope)(\..*)?"),
-    (r"py:.*", r"(collections|contextlib|datetime|typing)\..*"),
+    (r"py:.*", r"(collections|contextlib|datetime|typing|zoneinfo)\..*"),
     # Built-in types and exceptions, for the same reason.
     (r"py:.*", "|".join(dir(builtins))),
 ]

@@ -19,10 +19,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: From the lowest layer to the highest.  A module imports from lower layers only.
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
-    ["errors"],
+    ["errors", "plugins"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
-    ["interfaces", "own", "current", "retry"],
+    ["interfaces", "own", "current", "retry", "zones", "pattern"],
     ["events", "schedule"],
+    ["calendars"],
+    ["planning"],
     ["task", "job"],
     ["blocks"],
     ["table"],
@@ -45,6 +47,7 @@ LAYERS = [
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
+    "cron": {"cronsim"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.benchmarks import adds, backlog, footprint, jobs, memory, starts
+from tests.benchmarks import adds, backlog, footprint, jobs, memory, schedule, starts
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
 from tests.benchmarks.report import as_json, as_line
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "memory": memory.memory,
     "jobs": jobs.jobs,
     "idle": jobs.idle,
+    "schedule": schedule.schedule,
 }
 
 

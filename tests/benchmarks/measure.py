@@ -32,6 +32,8 @@ class Scale:
     #: Jobs that are added in one transaction where adding is not measured.
     bulk: int = 1_000
     idle_seconds: float = 10.0
+    #: Schedules whose next moment is looked for, per round.
+    entries: int = 1_000
 
     def with_rounds(self, rounds: int | None) -> Scale:
         """The same with another number of rounds, if one is given."""
@@ -60,6 +62,7 @@ TINY = Scale(
     memory_jobs=200,
     bulk=50,
     idle_seconds=0.1,
+    entries=20,
 )
 
 

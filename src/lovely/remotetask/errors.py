@@ -142,6 +142,23 @@ class ServiceNotFound(RemoteTaskError, LookupError):
     """
 
 
+class NotInstalled(RemoteTaskError, ImportError):
+    """What was asked for needs a library that is not installed.
+
+    The library comes with an extra of this one; the message says which.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(what, extra)
+        self.what, self.extra = what, extra
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} needs a library that is not installed. Install the extra "
+            f"it comes with: pip install 'lovely.remotetask[{self.extra}]'"
+        )
+
+
 class RollbackImpossible(RemoteTaskError):
     """A failed job's writes can't be rolled back in this transaction.
 

@@ -1,0 +1,134 @@
+"""Clock changes: a time that is left out, or repeated, is due once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lovely.remotetask.calendars import Fields
+from lovely.remotetask.schedule import Every
+from tests.schedule.oracles import moment, show
+
+
+@pytest.mark.parametrize(
+    ("zone", "fields", "after", "expected"),
+    [
+        # 02:00 to 03:00 is left out on 29 March, and repeated on 25 October.
+        (
+            "Europe/Vienna",
+            {"hour": 2, "minute": 30},
+            "2026-03-28T02:30+01:00",
+            ["2026-03-29T01:00+00:00", "2026-03-30T02:30+02:00"],
+        ),
+        (
+            "Europe/Vienna",
+            {"hour": 2, "minute": 30},
+            "2026-10-24T02:30+02:00",
+            ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"],
+        ),
+        # Several that are left out are one run, also with one that falls there.
+        (
+            "Europe/Vienna",
+            {"minute": (0, 20, 40)},
+            "2026-03-29T01:20+01:00",
+            [
+                "2026-03-29T01:40+01:00",
+                "2026-03-29T03:00+02:00",
+                "2026-03-29T03:20+02:00",
+            ],
+        ),
+        # An hour that is repeated is there once.
+        (
+            "Europe/Vienna",
+            {"minute": (0, 30)},
+            "2026-10-25T02:00+02:00",
+            ["2026-10-25T02:30+02:00", "2026-10-25T03:00+01:00"],
+        ),
+        (
+            "America/New_York",
+            {"hour": 2},
+            "2026-03-07T03:00-05:00",
+            ["2026-03-08T03:00-04:00", "2026-03-09T02:00-04:00"],
+        ),
+        # Half an hour.
+        (
+            "Australia/Lord_Howe",
+            {"hour": 2, "minute": 10},
+            "2025-10-04T02:10+10:30",
+            ["2025-10-05T02:30+11:00", "2025-10-06T02:10+11:00"],
+        ),
+        # Midnight is left out.
+        (
+            "America/Sao_Paulo",
+            {"dayOfMonth": 4},
+            "2018-10-30T00:00-03:00",
+            ["2018-11-04T01:00-02:00", "2018-12-04T00:00-02:00"],
+        ),
+        # A whole day is left out, with all of its runs.
+        (
+            "Pacific/Apia",
+            {"hour": (3, 15)},
+            "2011-12-29T15:00-10:00",
+            ["2011-12-31T00:00+14:00", "2011-12-31T03:00+14:00"],
+        ),
+        # Nearly a whole day is repeated.
+        (
+            "Pacific/Kwajalein",
+            {"hour": 12},
+            "1969-09-30T11:59+11:00",
+            ["1969-09-30T12:00+11:00", "1969-10-01T12:00-12:00"],
+        ),
+        # Once upon a time the sun told the time.
+        (
+            "Europe/Vienna",
+            {"hour": 12},
+            "1890-01-01T00:00+00:00",
+            ["1890-01-01T10:54:39+00:00", "1890-01-02T10:54:39+00:00"],
+        ),
+        # Past all that is in the tables of zones: the last rules go on.
+        (
+            "Europe/Vienna",
+            {"hour": 2, "minute": 30},
+            "2345-03-24T12:00+00:00",
+            ["2345-03-25T01:00+00:00", "2345-03-26T02:30+02:00"],
+        ),
+    ],
+)
+def test_clock_changes(
+    zone: str, fields: dict[str, Any], after: str, expected: list[str]
+) -> None:
+    """What is due around a change, and the same backwards."""
+    schedule = Fields.of(**fields, timezone=zone)
+    found = schedule.upcoming(exactly(after), len(expected))
+    assert [show(due) for due in found] == [show(exactly(text)) for text in expected]
+    assert schedule.previous(found[-1]) == found[-2]
+    assert schedule.previous(found[-1] + 1) == found[-1]
+
+
+def exactly(text: str) -> int:
+    """The moment of a date with an offset."""
+    date, _, offset = text[:10], text[10:11], text[-6:]
+    sign = -1 if offset[0] == "-" else 1
+    minutes = sign * (int(offset[1:3]) * 60 + int(offset[4:6]))
+    return moment(f"{date} {text[11:-6]}") - minutes * 60_000_000
+
+
+@pytest.mark.parametrize("at", ["02:00:00", "02:17:00", "02:59:59"])
+def test_in_a_repeated_hour(at: str) -> None:
+    """When the clocks show an hour again, what is due in it has been."""
+    schedule = Fields.of(minute=range(60), timezone="Europe/Vienna")
+    again = exactly(f"2026-10-25T{at}+01:00")
+    assert schedule.next(again) == exactly("2026-10-25T03:00+01:00")
+    assert schedule.previous(again + 1) == exactly("2026-10-25T02:59+02:00")
+
+
+def test_real_time_goes_on() -> None:
+    """Intervals do not follow the clocks on the wall."""
+    anchor = exactly("2026-03-28T02:30+01:00")
+    schedule = Every.of(86_400, anchor)
+    found = schedule.upcoming(anchor, 2)
+    assert [show(due, "Europe/Vienna") for due in found] == [
+        "2026-03-29 03:30",
+        "2026-03-30 03:30",
+    ]
