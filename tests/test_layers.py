@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 LAYERS = [
     ["errors"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
-    ["interfaces", "own", "current", "retry"],
+    ["interfaces", "own", "current", "retry", "retention"],
     ["events", "schedule"],
     ["task", "job"],
     ["blocks"],
@@ -31,7 +31,7 @@ LAYERS = [
     ["producers"],
     ["queue"],
     ["workers"],
-    ["execution"],
+    ["execution", "pruning"],
     ["session"],
     ["crew"],
     ["processor", "processing"],
