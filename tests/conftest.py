@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import transaction
 import ZODB
+import ZODB.BaseStorage
 import zope.component
 import zope.component.hooks
 import zope.event
@@ -19,7 +20,15 @@ from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
 from tests.storages import KINDS, Stores
-from tests.support import FakeEnvironment, echo, fail, put_service, register
+from tests.support import (
+    Clocks,
+    FakeEnvironment,
+    StorageTime,
+    echo,
+    fail,
+    put_service,
+    register,
+)
 
 
 def left_over(before: set[threading.Thread], seconds: float = 10.0) -> list[Any]:
@@ -102,3 +111,12 @@ def everywhere(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Any]:
 def service(db: Any, tasks: None) -> Any:
     """A committed service in the database's root, with two tasks."""
     return put_service(db)
+
+
+@pytest.fixture
+def clocks(service: Any, monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    """Clocks that stand still until they are told to advance."""
+    clocks = Clocks()
+    monkeypatch.setattr(type(service), "environment", clocks)
+    monkeypatch.setattr(ZODB.BaseStorage, "time", StorageTime(clocks))
+    return clocks

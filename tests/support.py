@@ -44,6 +44,31 @@ class FakeEnvironment(Environment):
         return any(process.startswith(gone) for gone in self.gone)
 
 
+class Clocks(FakeEnvironment):
+    """The storage's clock and the one that only runs forward, both ruled here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storage, self.passed = time.time(), 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.storage += seconds
+        self.passed += seconds
+
+
+class StorageTime:
+    """What the storage has for the module ``time``."""
+
+    gmtime = staticmethod(time.gmtime)
+
+    def __init__(self, clocks: Clocks) -> None:
+        self.time = lambda: clocks.storage
+
+
 class FullTask:
     """A task that calls a function of service, id and input."""
 

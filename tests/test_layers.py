@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 LAYERS = [
     ["errors", "plugins"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
-    ["interfaces", "own", "current", "retry", "zones", "pattern"],
+    ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
     ["events", "schedule"],
     ["calendars"],
     ["planning"],
@@ -33,7 +33,7 @@ LAYERS = [
     ["producers"],
     ["queue"],
     ["workers"],
-    ["execution"],
+    ["execution", "pruning"],
     ["runs"],
     ["session"],
     ["crew"],

@@ -6,7 +6,6 @@ import math
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import transaction
-import ZODB.BaseStorage
 import zope.event
 
 from lovely.remotetask import processor
@@ -28,7 +26,7 @@ from lovely.remotetask.task import SimpleTask
 from lovely.remotetask.workers import MOST_CRASHES, Lease
 from tests.races.interleaved import check_committed
 from tests.support import (
-    FakeEnvironment,
+    Clocks,
     ask,
     counts,
     fail,
@@ -41,40 +39,6 @@ from tests.support import (
 
 #: Beats every 5 seconds; silent for longer than 60, a worker is lost.
 LEASE = Lease(5.0, 60.0)
-
-
-class Clocks(FakeEnvironment):
-    """The storage's clock and the one that only runs forward, both ruled here."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.storage, self.passed = time.time(), 0.0
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    def advance(self, seconds: float) -> None:
-        """Time passes."""
-        self.storage += seconds
-        self.passed += seconds
-
-
-class StorageTime:
-    """What the storage has for the module ``time``."""
-
-    gmtime = staticmethod(time.gmtime)
-
-    def __init__(self, clocks: Clocks) -> None:
-        self.time = lambda: clocks.storage
-
-
-@pytest.fixture
-def clocks(service: Any, monkeypatch: pytest.MonkeyPatch) -> Clocks:
-    """Clocks that stand still until they are told to advance."""
-    clocks = Clocks()
-    monkeypatch.setattr(type(service), "environment", clocks)
-    monkeypatch.setattr(ZODB.BaseStorage, "time", StorageTime(clocks))
-    return clocks
 
 
 @pytest.fixture

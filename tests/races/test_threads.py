@@ -11,7 +11,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import transaction
 
+from lovely.remotetask import processor, pruning
+from lovely.remotetask.retention import Keep
 from lovely.remotetask.states import (
     CANCELLED,
     COMPLETED,
@@ -141,6 +144,25 @@ def test_a_job_is_cancelled_or_run(db: Any, service: Any, times: int, ran: Ran) 
     completed = {jobid for jobid, status in statuses.items() if status == COMPLETED}
     assert sorted(jobid for jobid, *_ in ran) == sorted(completed)
     assert len(statuses) == 2 * times
+    check_committed(db)
+
+
+def test_producers_do_not_conflict_with_pruning(
+    db: Any, service: Any, times: int, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adds conflict with nothing while jobs are removed; none is removed too early."""
+    monkeypatch.setattr(pruning, "PRUNE_SECONDS", 0.0)
+    monkeypatch.setattr(pruning, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(pruning, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.05)
+    service.retention = {COMPLETED: Keep(number=20)}
+    transaction.commit()
+    with processors(db, 2, heartbeat=0.05):
+        conflicts = run(db, [producer(name, times) for name in range(4)])
+        wait_until(lambda: ask(db, lambda s: s.count() == s.count(COMPLETED) == 20), 60)
+    assert 1000 * conflicts <= 2 * 4 * times
+    assert len(ran) == 4 * times
+    assert max(Counter(jobid for jobid, *_ in ran).values()) == 1
     check_committed(db)
 
 

@@ -76,9 +76,10 @@ def run(db: Any, races: Sequence[Race]) -> int:
 
 
 @contextmanager
-def processors(db: Any, count: int) -> Iterator[list[SimpleProcessor]]:
+def processors(db: Any, count: int, **options: Any) -> Iterator[list[SimpleProcessor]]:
     """So many processors of the service, each a worker with a thread."""
-    found = [SimpleProcessor(db, ["service"], waitTime=0.05) for _ in range(count)]
+    options = {"waitTime": 0.05, **options}
+    found = [SimpleProcessor(db, ["service"], **options) for _ in range(count)]
     threads = [threading.Thread(target=processor) for processor in found]
     for thread in threads:
         thread.start()

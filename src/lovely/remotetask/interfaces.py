@@ -97,6 +97,11 @@ class ITaskService(Interface):
         "When failed jobs are tried again, a `lovely.remotetask.RetryPolicy`, "
         "unless a job or its task has one of its own."
     )
+    retention = Attribute(
+        "Which jobs that are over are removed by workers, now and then: a mapping "
+        "of status to `lovely.remotetask.Keep`.  What has no entry is kept for ever. "
+        "By default that is what is in error; the rest is kept for 30 days."
+    )
 
     workers = Attribute(
         "Who processes the service, in any process: a list of "
@@ -172,11 +177,15 @@ class ITaskService(Interface):
         The fraction is a float from 0 to 1.  Raise UnknownJob (a KeyError).
         """
 
-    def clean(status=(CANCELLED, ERROR, COMPLETED)):
+    def clean(status=(CANCELLED, ERROR, COMPLETED), limit=None):
         """Remove the jobs that have one of these statuses; return how many.
 
+        ``limit``
+            how many at most, the oldest first, an int.  So that many jobs can be
+            removed in several transactions.
+
         Raise InvalidArgument (a ValueError) for a status of jobs that are not
-        over.
+        over, and for a limit below 0; InvalidType (a TypeError).
         """
 
     def getStatus(jobid):
@@ -227,7 +236,8 @@ class ITaskService(Interface):
         left alone.
 
         Raise NotInDatabase; InvalidType (a TypeError) or InvalidArgument (a
-        ValueError) if `processorFactory` or `processorArguments` make no sense.
+        ValueError) if `processorFactory`, `processorArguments` or `retention`
+        make no sense.
         Then nothing has been started.
         """
 

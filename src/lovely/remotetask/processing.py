@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.retention import check_retention
 from lovely.remotetask.sites import database_of, path_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
 
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
+    check_retention(service.retention)
     factory = _check_factory(service.processorFactory)
     arguments = _check_arguments(service.processorArguments)
     try:

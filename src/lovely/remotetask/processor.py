@@ -36,6 +36,8 @@ log = logging.getLogger("lovely.remotetask")
 THREAD_STARTUP_WAIT = 0.05
 #: How often to look for workers that are lost (seconds).
 RESCUE_SECONDS = 1.0
+#: The pause between two transactions that remove jobs (seconds).
+PRUNE_PAUSE = 0.05
 
 
 class Every:
@@ -100,6 +102,8 @@ class SimpleProcessor:
         self._bell: Bell | None = None
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
+        #: What was last wrong with the service's retention.
+        self._complaint = ""
         #: For claims outside the loop: the worker's key.
         self._key: int | None = None
 
@@ -205,7 +209,8 @@ class SimpleProcessor:
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
         while self.running:
             self._look_after(session, crew, beat, rescue)
-            self._stopped.wait(RESCUE_SECONDS)
+            pruned = self._prune(session)
+            self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
         session.give_back(crew.stop())
         while not crew.has_ended(RESCUE_SECONDS) and not self._abandoned.is_set():
             self._look_after(session, crew, beat, rescue)
@@ -232,6 +237,26 @@ class SimpleProcessor:
             runs[jobid].ask_to_stop()
         self._show_progress(session, runs)
         session.rest()
+
+    def _prune(self, session: Session) -> bool:
+        """Remove some jobs, if it is time; whether there may be more.
+
+        Whatever goes wrong, the worker goes on without.
+        """
+        try:
+            return session.prune()
+        except WorkerLost:
+            raise
+        except (InvalidType, InvalidArgument) as error:
+            if str(error) != self._complaint:
+                log.error("%r: no jobs are removed: %s", self, error)
+            self._complaint = str(error)
+        except Exception:
+            if not is_closed(self.db):
+                log.exception("%r: jobs could not be removed", self)
+        finally:
+            session.rest()
+        return False
 
     def _show_progress(self, session: Session, runs: dict[int, Run]) -> None:
         reported = {jobid: run.reported for jobid, run in runs.items() if run.reported}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import zope.component
@@ -32,11 +35,15 @@ from lovely.remotetask.pickling import check_picklable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
+from lovely.remotetask.retention import Keep, check_number
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
 from lovely.remotetask.workers import WorkerInfo, Workers, start_attempts
 from lovely.remotetask.writers import LocalWriter, Writer
+
+#: For so long jobs that are over, and not in error, are kept (seconds).
+MONTH = 30 * 24 * 3600.0
 
 
 @implementer(ITaskService)
@@ -52,6 +59,11 @@ class TaskService(Persistent):
 
     #: When failed jobs are tried again, unless they or their tasks say otherwise.
     retryPolicy = RetryPolicy()
+
+    #: How long, and how many, jobs that are over are kept, by status.
+    retention: Mapping[str, Keep] = MappingProxyType(
+        {states.COMPLETED: Keep(age=MONTH), states.CANCELLED: Keep(age=MONTH)}
+    )
 
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
@@ -173,10 +185,12 @@ class TaskService(Persistent):
     def clean(
         self,
         status: Iterable[str] = (states.CANCELLED, states.ERROR, states.COMPLETED),
+        limit: int | None = None,
     ) -> int:
         wanted = states.check_removable(status)
+        limit = sys.maxsize if limit is None else check_number("limit", limit)
         removed = 0
-        for job in self._with(wanted):
+        for job in islice(self._with(wanted), min(limit, sys.maxsize)):
             self._remove(job)
             removed += 1
         return removed

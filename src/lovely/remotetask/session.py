@@ -11,6 +11,7 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.execution import announce_cancelled, announce_failure
 from lovely.remotetask.own import commit_retrying
+from lovely.remotetask.pruning import Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
@@ -60,6 +61,7 @@ class Session:
             self.close()
             raise
         self._watch = Watch()
+        self._pruner = Pruner()
 
     def close(self) -> None:
         """Give the connection back."""
@@ -256,6 +258,30 @@ class Session:
             log.warning(
                 "workers were lost: jobs %s are queued again, %s are in error", *rescue
             )
+
+    def prune(self) -> bool:
+        """Remove some of what need not be kept; whether there was anything.
+
+        Only the worker that began first does, so that they do not conflict.  Raise
+        InvalidType or InvalidArgument, if the service's retention is wrong.
+        """
+        due = self._pruner.due(self.environment.monotonic())
+        if due is None:
+            return False
+
+        def work(service: TaskService) -> Pass:
+            worker = self._record(service, self.own_key)
+            if not service._workers.is_first(worker.key):
+                return due._replace(over=True)
+            return Step(service, due, worker.beat or 0.0)()
+
+        try:
+            done = self._commit(work)
+        except BaseException:
+            self._pruner.rest(self.environment.monotonic())
+            raise
+        self._pruner.note(done, self.environment.monotonic())
+        return done.removed > due.removed
 
     def _is_silent(self, worker: Worker, own_beat: float | None) -> bool:
         """Whether a worker's lease has run out, by the storage's clock."""

@@ -161,6 +161,26 @@ class JobTable(Persistent, Mapping[int, Job]):
         for tree in self._shards:
             yield from _ends(tree)
 
+    def blocks_from(self, number: int) -> Iterator[Block]:
+        """The blocks from a number on, in order, whatever is dropped meanwhile."""
+        ranges = [_blocks(tree, number, None) for tree in self._shards]
+        return (block for _, block in merge(*ranges, key=itemgetter(0)))
+
+    def beside_new(self, number: int) -> Any:
+        """What can't be written without a conflict to drop a block and to add one.
+
+        BTrees merge changes of a bucket, but for the removal of its first key.  So
+        it is the last bucket, if the block is the first in it; else None.  Of the
+        nodes above, which are written rarely, nothing is said.
+        """
+        tree: Any = self._shards[number % SHARDS]
+        while isinstance(tree, LOBTree):
+            state = tree.__getstate__()
+            if state is None or len(state) == 1:
+                break
+            tree = state[0][-1]
+        return tree if tree and tree.minKey() == number else None
+
     def insert(self, block: Block) -> None:
         """Add a new block."""
         self._shards[block.number % SHARDS][block.number] = block

@@ -171,6 +171,10 @@ class Workers(Persistent):
         """The record with a key, or None."""
         return self._records.get(key)
 
+    def is_first(self, key: int) -> bool:
+        """Whether, of the workers that run jobs, this is the one that began first."""
+        return key == next((worker.key for worker in self if worker.threads), None)
+
     def register(
         self, service: TaskService, threads: int = 1, lease: Lease | None = None
     ) -> int:
