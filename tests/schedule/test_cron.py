@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim, CronSimError
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from lovely.remotetask import plugins, times
@@ -95,8 +95,8 @@ def test_in_a_zone() -> None:
         ("-5 * * * *", "minute '-5' is not understood"),
         ("\u0665 * * * *", "is not understood"),
         ("9" * 5000 + " * * * *", "is not understood"),
-        ("0 0 31 2 *", "no month has that day"),
-        ("0 0 30 2 */2", "no month has that day"),
+        ("0 0 31 2 *", "never matches"),
+        ("0 0 30 2 */2", "never matches"),
         ("0 0 */20 * 1L", "never matches"),  # the 1st and 21st are no last Monday
         ("0 0 * * 1#5,2#5 x", "has 6 fields; five are needed"),
         ("0 0 30 2 mon#7", "day of the week 'mon#7' is not understood"),
@@ -167,9 +167,14 @@ def expressions(*times_of_day: st.SearchStrategy[str]) -> st.SearchStrategy[str]
 instants = st.integers(*(moment(f"{year}-01-01") for year in (YEARS[0], YEARS[-1])))
 
 
-def by_cronsim(cron: str, begin: datetime) -> Iterator[int]:
+def by_cronsim(cron: str, begin: datetime, n: int) -> list[int]:
     """What the library itself makes of an expression."""
-    return map(times.from_datetime, CronSim(cron, begin))
+    try:
+        found = CronSim(cron, begin)
+    except CronSimError:
+        # Some versions refuse days that there are not, where a weekday is enough.
+        reject()
+    return [times.from_datetime(due) for due in itertools.islice(found, n)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -184,7 +189,7 @@ def test_as_the_library_goes(cron: str, after: int) -> None:
         with pytest.raises((CronSimError, StopIteration)):
             next(CronSim(cron, begin))
         return
-    expected = list(itertools.islice(by_cronsim(cron, begin), 3))
+    expected = by_cronsim(cron, begin, 3)
     assert schedule.upcoming(after, 3) == expected
 
 
@@ -205,7 +210,7 @@ def test_as_the_library_goes_in_zones(cron: str, zone: str, after: int) -> None:
         schedule = Cron.of(cron, zone)
     except InvalidArgument:
         return
-    expected = list(itertools.islice(by_cronsim(cron, local), 5))
+    expected = by_cronsim(cron, local, 5)
     assert schedule.upcoming(after, 5) == expected
 
 

@@ -79,6 +79,17 @@ from tests.schedule.oracles import moment, show
             "1969-09-30T11:59+11:00",
             ["1969-09-30T12:00+11:00", "1969-10-01T12:00-12:00"],
         ),
+        # From 04:31:19 back to 04:00:00.
+        (
+            "Europe/Moscow",
+            {"minute": tuple(range(60))},
+            "1919-06-30T23:58:41+00:00",
+            [
+                "1919-06-30T23:59:41+00:00",
+                "1919-07-01T00:32:00+00:00",
+                "1919-07-01T00:33:00+00:00",
+            ],
+        ),
         # Once upon a time the sun told the time.
         (
             "Europe/Vienna",
@@ -121,6 +132,14 @@ def test_in_a_repeated_hour(at: str) -> None:
     again = exactly(f"2026-10-25T{at}+01:00")
     assert schedule.next(again) == exactly("2026-10-25T03:00+01:00")
     assert schedule.previous(again + 1) == exactly("2026-10-25T02:59+02:00")
+
+
+def test_in_a_repeated_minute() -> None:
+    """So it is when clocks were set back in the midst of a minute."""
+    schedule = Fields.of(minute=range(60), timezone="Europe/Moscow")
+    again = exactly("1919-07-01T00:05+00:00")
+    assert schedule.next(again) == exactly("1919-07-01T00:32+00:00")
+    assert schedule.previous(again) == exactly("1919-06-30T23:59:41+00:00")
 
 
 def test_real_time_goes_on() -> None:

@@ -48,22 +48,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 def parse(text: str) -> Pattern:
     """The sets of an expression; raise InvalidArgument, with the field that is bad."""
-    fields = _expand(text).split()
-    if len(fields) != len(FIELDS):
+    texts = _expand(text).split()
+    if len(texts) != len(FIELDS):
         raise InvalidArgument(
-            f"cron: {text!r} has {len(fields)} fields; five are needed: "
+            f"cron: {text!r} has {len(texts)} fields; five are needed: "
             f"{', '.join(FIELDS)}."
         )
-    found = _read(fields)
-    if found is None:
-        raise InvalidArgument(f"cron: {_reason(fields)} (in {text!r}).")
+    minutes, hours, days, months, weekdays = _read(texts)
     return Pattern(
-        minutes=bits(found.minutes),
-        hours=bits(found.hours),
-        days=bits(_days(found.days)),
-        months=bits(found.months),
-        weekdays=bits(_weekdays(found.weekdays)),
-        either=not found.day_and,
+        minutes=bits(minutes.minutes),
+        hours=bits(hours.hours),
+        days=bits(_days(days.days)),
+        months=bits(months.months),
+        weekdays=bits(_weekdays(weekdays.weekdays)),
+        either=not any(texts[day].startswith("*") for day in (2, 4)),
     )
 
 
@@ -75,25 +73,24 @@ def _expand(text: str) -> str:
     return ALIASES.get(name, text)
 
 
-def _read(fields: list[str]) -> CronSim | None:
-    """What cronsim makes of five fields; None if it does not understand them."""
-    try:
-        return CronSim(" ".join(fields), EPOCH)
-    except (CronSimError, ValueError):  # ValueError: thousands of digits
-        return None
+def _read(texts: list[str]) -> list[CronSim]:
+    """What cronsim makes of each field by itself.
 
-
-def _reason(fields: list[str]) -> str:
-    """Which of the fields is not understood by itself, and what it may hold."""
+    Read together, they would be refused if no month has the day, by some versions
+    also where a weekday is enough; and the error would not show the field.
+    """
+    found = []
     for position, (name, allowed) in enumerate(FIELDS.items()):
         alone = ["*"] * len(FIELDS)
-        alone[position] = fields[position]
-        if _read(alone) is None:
-            return (
-                f"{name} {fields[position]!r} is not understood: {allowed}; with "
-                "ranges such as 1-5, steps such as */2 or 1-9/2, and lists"
-            )
-    return "no month has that day"
+        alone[position] = texts[position]
+        try:
+            found.append(CronSim(" ".join(alone), EPOCH))
+        except (CronSimError, ValueError) as error:  # ValueError: thousands of digits
+            raise InvalidArgument(
+                f"cron: {name} {texts[position]!r} is not understood: {allowed}; with "
+                "ranges such as 1-5, steps such as */2 or 1-9/2, and lists."
+            ) from error
+    return found
 
 
 def _days(found: Iterable[int]) -> Iterable[int]:
