@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors"],
-    ["states", "environment", "times", "pickling", "sites", "wakeup"],
+    ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry"],
     ["events", "schedule"],
     ["task", "job"],

@@ -19,6 +19,7 @@ from transaction.interfaces import TransientError
 
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.wakeup import Bell
 
@@ -34,6 +35,8 @@ CLAIM_MOST = 100
 PATIENCE = 2.0
 #: The pause after an error of the database (seconds).
 ERROR_WAIT = 1.0
+#: A job with which the storage has failed so often in a row has failed.
+MOST_OUTAGES = 5
 #: The shortest sleep (seconds), so that a waitTime of 0 does not burn a core.
 SHORTEST_WAIT = 0.01
 
@@ -78,6 +81,13 @@ class Running(NamedTuple):
     run: Run
 
 
+class Broken(NamedTuple):
+    """How often a job broke its connection in a row, and with what at last."""
+
+    times: int
+    error: BaseException
+
+
 class Crew:
     """Threads that run the jobs of one worker, each on a connection of its own."""
 
@@ -108,8 +118,8 @@ class Crew:
         self._returning: list[int] = []
         self._taken_last = 0.0
         self._suspect: int | None = None
-        #: With what error jobs broke their connections, by id.
-        self._broken: dict[int, BaseException] = {}
+        #: What jobs broke their connections, by id.
+        self._broken: dict[int, Broken] = {}
         self._running: dict[threading.Thread, Running] = {}
         name = threading.current_thread().name
         self.threads = [
@@ -144,6 +154,7 @@ class Crew:
             if key is None or key == self.key:
                 self.key = None
                 self._take_all()
+                self._broken.clear()
 
     def stop(self) -> list[int]:
         """Let the threads end after the jobs that they run; return at once.
@@ -180,8 +191,8 @@ class Crew:
                     self._run(session, running)
             except WorkerLost as error:
                 log.warning("%s", error)
-            except Exception:
-                log.exception("%s: trying again", threading.current_thread().name)
+            except Exception as error:
+                log_retry(threading.current_thread().name, error)
                 close(session)
                 session = None
                 self._stopped.wait(ERROR_WAIT)
@@ -244,28 +255,54 @@ class Crew:
         return min(max(left, SHORTEST_WAIT), self._wait_time)
 
     def _run(self, session: Session, running: Running) -> None:
-        """Run a job.  If the database fails, it is still claimed, and waits.
-
-        If it is the job that broke the connection, it must not do so for ever:
-        it fails then, on a new one.
-        """
-        broken = self._broken.pop(running.claimed.jobid, None)
+        """Run a job.  If the database fails, it is still claimed, and waits."""
+        claimed = running.claimed
         try:
-            session.run(*running.claimed, running.run, broken)
-        except BaseException as error:
+            self._try(session, running)
+        except WorkerLost:
+            self.drop(claimed.key)
+            raise
+        except BaseException:
             with self._lock:
-                self._waiting.appendleft(running.claimed)
-                if not isinstance(error, TransientError):
-                    self._broken[running.claimed.jobid] = error
+                self._waiting.appendleft(claimed)
             raise
         else:
             with self._lock:
                 self._pace.took(self._environment.monotonic() - running.since)
-                if self._suspect == running.claimed.jobid:
+                if self._suspect == claimed.jobid:
                     self._suspect = None
         finally:
             with self._lock:
                 del self._running[threading.current_thread()]
+
+    def _try(self, session: Session, running: Running) -> None:
+        """Run a job, or fail it if it is the job that breaks its connections.
+
+        It must not do so for ever.  Raise WorkerLost.
+        """
+        jobid, key = running.claimed
+        times, broken = self._broken.get(jobid, (0, None))
+        if times:
+            # Where the storage fails before the job has begun, it is not the job.
+            session.beat(key)
+        verdict = broken if times >= MOST_OUTAGES else None
+        try:
+            session.run(jobid, key, running.run, verdict)
+        except BaseException as error:
+            if is_outage(error):
+                self._broken[jobid] = Broken(times + 1, error)
+            elif not isinstance(error, TransientError):
+                self._broken[jobid] = Broken(MOST_OUTAGES, error)
+            raise
+        self._broken.pop(jobid, None)
+
+
+def log_retry(what: object, error: Exception) -> None:
+    """Say that something has failed and is tried again."""
+    if is_outage(error):
+        log.warning("%s: the storage fails, trying again: %r", what, error)
+    else:
+        log.error("%s: trying again", what, exc_info=error)
 
 
 def close(session: Session | None) -> None:

@@ -26,6 +26,7 @@ from lovely.remotetask.errors import (
     UnknownTask,
 )
 from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.own import commit_retrying, pause
 from lovely.remotetask.pickling import check_changes, check_picklable
 from lovely.remotetask.retry import RetryPolicy, check_policy
@@ -109,8 +110,8 @@ class JobRun:
     def __call__(self) -> None:
         """Run it, unless it has been taken away; note how it ended.
 
-        Raise what the database raises when even that can't be noted: the job
-        is still claimed then, and can be run again.
+        Raise what the storage raises when it fails, or when the end can't be
+        noted: the job is still claimed then, and can be run again.
         """
         service = self._connection.get(self._oid)
         for tried in range(TRANSIENT_TRIES + 1):
@@ -121,6 +122,8 @@ class JobRun:
             except BaseException as error:
                 failed = _Failed(error, Failure.of(error), started)
                 self._abort()
+                if is_outage(error):
+                    raise
                 if not isinstance(error, TransientError):
                     break
             pause(service.environment, tried)
