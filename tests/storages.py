@@ -141,10 +141,14 @@ class Stores:
 
     def database(self, kind: str) -> ZODB.DB:
         """A database; what earlier tests have left in it is no longer needed."""
+        return open_database(self.address(kind))
+
+    def address(self, kind: str) -> Address:
+        """Where the store of a kind is."""
         if kind not in self._addresses:
             opened = store(kind, self._directory)
             self._addresses[kind] = self._open.enter_context(opened)
-        return open_database(self._addresses[kind])
+        return self._addresses[kind]
 
     def close(self) -> None:
         """End them all."""

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["states", "environment", "times", "pickling", "sites", "wakeup"],
+    ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
     ["events", "schedule"],
     ["calendars"],

@@ -58,8 +58,12 @@ def check_committed(db: Any, name: str = "service") -> None:
 class Uncertain:
     """Makes commits go through, but be reported as failed when told to."""
 
-    def __init__(self, db: Any) -> None:
-        """Begin before the connections are opened that are meant."""
+    def __init__(self, db: Any, *, after: bool = True) -> None:
+        """Begin before the connections are opened that are meant.
+
+        Not ``after``: make them fail, when they would begin.
+        """
+        self._what = "tpc_finish" if after else "tpc_begin"
         #: What to raise, once.
         self.error: BaseException | None = None
         #: Which commits: told by a function of no arguments.
@@ -73,14 +77,14 @@ class Uncertain:
             self._wrap(db.storage)
 
     def _wrap(self, storage: Any) -> Any:
-        finish = storage.tpc_finish
+        step = getattr(storage, self._what)
 
-        def tpc_finish(*args: Any) -> Any:
-            result = finish(*args)
+        def take(*args: Any) -> Any:
+            result = step(*args)
             if self.error is not None and self.when():
                 error, self.error = self.error, None
                 raise error
             return result
 
-        storage.tpc_finish = tpc_finish
+        setattr(storage, self._what, take)
         return storage

@@ -21,6 +21,7 @@ from transaction.interfaces import TransientError
 
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.wakeup import Bell
 
@@ -39,6 +40,8 @@ GROUP_SECONDS = 0.1
 PATIENCE = 2.0
 #: The pause after an error of the database (seconds).
 ERROR_WAIT = 1.0
+#: A job with which the storage has failed so often in a row has failed.
+MOST_OUTAGES = 5
 #: The shortest sleep (seconds), so that a waitTime of 0 does not burn a core.
 SHORTEST_WAIT = 0.01
 
@@ -93,6 +96,13 @@ class Batch(NamedTuple):
     runs: dict[int, Run]
 
 
+class Broken(NamedTuple):
+    """How often a job broke its connection in a row, and with what at last."""
+
+    times: int = 0
+    error: BaseException | None = None
+
+
 class Crew:
     """Threads that run the jobs of one worker, each on a connection of its own."""
 
@@ -128,9 +138,8 @@ class Crew:
         self._returning: list[int] = []
         self._taken_last = 0.0
         self._suspect: int | None = None
-        #: Jobs that are to run by themselves; those that broke their connections
-        #: with the error.
-        self._alone: dict[int, BaseException | None] = {}
+        #: Jobs that are to run by themselves, and how they broke their connections.
+        self._alone: dict[int, Broken] = {}
         self._running: dict[threading.Thread, Batch] = {}
         name = threading.current_thread().name
         self.threads = [
@@ -169,6 +178,7 @@ class Crew:
             if key is None or key == self.key:
                 self.key = None
                 self._take_all()
+                self._alone.clear()
 
     def stop(self) -> list[int]:
         """Let the threads end after the jobs that they run; return at once.
@@ -205,8 +215,8 @@ class Crew:
                     self._run(session, batch)
             except WorkerLost as error:
                 log.warning("%s", error)
-            except Exception:
-                log.exception("%s: trying again", threading.current_thread().name)
+            except Exception as error:
+                log_retry(threading.current_thread().name, error)
                 close(session)
                 session = None
                 self._stopped.wait(ERROR_WAIT)
@@ -286,32 +296,39 @@ class Crew:
     def _run(self, session: Session, batch: Batch) -> None:
         """Run jobs.  If the database fails, they are still claimed, and wait.
 
-        From then on each runs by itself.  If it is a job that broke the connection,
-        it must not do so for ever: it fails then, on a new one.
+        From then on each runs by itself.
         """
         over: Collection[int] = ()
         try:
             over = self._run_all(session, batch)
-        except BaseException as error:
-            broken = None if isinstance(error, TransientError) else error
-            with self._lock:
-                alone = len(batch.runs) == 1
-                self._alone |= dict.fromkeys(batch.runs, broken if alone else None)
+        except WorkerLost:
+            self.drop(batch.key)
             raise
         finally:
-            left = [Claimed(i, batch.key) for i in batch.runs if i not in over]
             with self._lock:
                 del self._running[threading.current_thread()]
-                self._waiting.extendleft(reversed(left))
+                self._put_back(
+                    [jobid for jobid in batch.runs if jobid not in over], batch
+                )
                 self._note(batch, over)
+
+    def _put_back(self, jobids: list[int], batch: Batch) -> None:
+        """Jobs wait again that are not over, unless they are not ours any more."""
+        if batch.key == self.key:
+            self._waiting.extendleft(Claimed(i, batch.key) for i in reversed(jobids))
+        elif self._suspect in jobids:
+            self._suspect = None
 
     def _run_all(self, session: Session, batch: Batch) -> Collection[int]:
         """Run jobs; the ids of those that are over."""
-        if len(batch.runs) > 1:
+        if len(batch.runs) == 1:
+            self._try(session, batch)
+            return list(batch.runs)
+        try:
             return session.run_group(batch.runs, batch.key, self._go_on(batch))
-        [(jobid, run)] = batch.runs.items()
-        session.run(jobid, batch.key, run, self._alone.get(jobid))
-        return [jobid]
+        except BaseException:
+            self._alone |= dict.fromkeys(batch.runs, Broken())
+            raise
 
     def _go_on(self, batch: Batch) -> Callable[[], bool]:
         """Whether to go on with a group, or to commit what there is."""
@@ -329,6 +346,34 @@ class Crew:
         if self._suspect in over:
             self._suspect = None
             self._bell.ring()  # the next suspect may be taken
+
+    def _try(self, session: Session, batch: Batch) -> None:
+        """Run a job, or fail it if it is the job that breaks its connections.
+
+        It must not do so for ever.  Raise WorkerLost.
+        """
+        [(jobid, run)] = batch.runs.items()
+        times, broken = self._alone.get(jobid, Broken())
+        if times:
+            # Where the storage fails before the job has begun, it is not the job.
+            session.beat(batch.key)
+        verdict = broken if times >= MOST_OUTAGES else None
+        try:
+            session.run(jobid, batch.key, run, verdict)
+        except BaseException as error:
+            if is_outage(error):
+                self._alone[jobid] = Broken(times + 1, error)
+            elif not isinstance(error, TransientError):
+                self._alone[jobid] = Broken(MOST_OUTAGES, error)
+            raise
+
+
+def log_retry(what: object, error: Exception) -> None:
+    """Say that something has failed and is tried again."""
+    if is_outage(error):
+        log.warning("%s: the storage fails, trying again: %r", what, error)
+    else:
+        log.error("%s: trying again", what, exc_info=error)
 
 
 def close(session: Session | None) -> None:

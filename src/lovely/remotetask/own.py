@@ -51,6 +51,16 @@ def commit_retrying(manager: Any, environment: Environment, work: Callable[[], T
         pause(environment, tried)
 
 
+def close_connection(connection: Any) -> None:
+    """Give a connection back to its pool."""
+    try:
+        connection.close()
+    except Exception:
+        # A storage may say only now, and once, that its server is lost: the pool
+        # would miss the connection, and the database could not be closed.
+        connection.close()
+
+
 def transact(
     db: Any, oid: bytes, work: Callable[[Any], T], environment: Environment
 ) -> T:
@@ -63,4 +73,4 @@ def transact(
     try:
         return commit_retrying(manager, environment, lambda: work(connection.get(oid)))
     finally:
-        connection.close()
+        close_connection(connection)

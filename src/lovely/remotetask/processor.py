@@ -16,7 +16,7 @@ from typing import Any
 from zope.interface import implementer
 
 from lovely.remotetask import times
-from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
+from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close, log_retry
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -182,11 +182,11 @@ class SimpleProcessor:
             self._key, self._shown = None, {}
             if self._crew is not None:
                 self._crew.drop()
-        except Exception:
+        except Exception as error:
             if is_closed(self.db):
                 self._stopped.set()
                 return
-            log.exception("%r: trying again", self)
+            log_retry(self, error)
             self._stopped.wait(ERROR_WAIT)
 
     def _serve(self, session: Session) -> None:

@@ -24,6 +24,7 @@ from lovely.remotetask.execution import (
     fail,
 )
 from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.own import commit_retrying, pause
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.workers import is_held
@@ -100,8 +101,8 @@ class JobRun:
 
         If it has ``returned`` already, what is left is to finish it.
 
-        Raise what the database raises when even that can't be noted: the job
-        is still claimed then, and can be run again.
+        Raise what the storage raises when it fails, or when the end can't be
+        noted: the job is still claimed then, and can be run again.
         """
         for tried in range(TRANSIENT_TRIES + 1):
             started = self._environment.stamp()
@@ -114,6 +115,8 @@ class JobRun:
             except BaseException as error:
                 failed = Failed(error, Failure.of(error), started)
                 self._thread.abort()
+                if is_outage(error):
+                    raise
                 if not isinstance(error, TransientError):
                     break
             returned = None
@@ -227,6 +230,8 @@ class GroupRun:
             except _Apart:
                 raise
             except BaseException as error:
+                if is_outage(error):
+                    raise
                 self._go_back(transaction, savepoint, error)
                 if isinstance(error, TransientError):
                     return [jobid]

@@ -10,7 +10,7 @@ from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.execution import announce_cancelled, announce_failure
-from lovely.remotetask.own import commit_retrying
+from lovely.remotetask.own import close_connection, commit_retrying
 from lovely.remotetask.pruning import Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
@@ -68,7 +68,7 @@ class Session:
         try:
             self.manager.abort()
         finally:
-            self.connection.close()
+            close_connection(self.connection)
 
     def rest(self) -> None:
         """Let go of the snapshot while there is nothing to do."""
@@ -92,11 +92,12 @@ class Session:
         key, self.key = self.own_key, None
         self._commit(lambda service: service._workers.leave(service, key))
 
-    def beat(self) -> None:
-        """Show that the worker lives.  Raise WorkerLost."""
+    def beat(self, key: int | None = None) -> None:
+        """Show that the worker lives, ours or that with a key.  Raise WorkerLost."""
 
         def work(service: TaskService) -> None:
-            self._record(service, self.own_key).pulse.beats += 1
+            worker = self._record(service, self.own_key if key is None else key)
+            worker.pulse.beats += 1
 
         self._commit(work)
 

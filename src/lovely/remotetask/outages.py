@@ -1,0 +1,29 @@
+"""Whether a storage has failed, and not the job that met it.
+
+A server that is restarted, a connection that is lost, a lock that was not to be
+had in time: each storage has errors of its own for that, and RelStorage passes on
+those of the database's library.  What they have in common is where they come from.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from ZODB.POSException import POSError, ReadOnlyError, StorageError
+from ZODB.POSException import TransactionTooLargeError as TooLarge
+
+#: Packages of storages that have a server, or behave as if they had one.
+STORAGES = frozenset({"ZEO", "relstorage", "neo"})
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether it is the storage that failed."""
+    if isinstance(error, POSError):
+        # Others are what a job may bring about: conflicts, broken references.
+        return isinstance(error, StorageError) and not isinstance(
+            error, (ReadOnlyError, TooLarge)
+        )
+    return isinstance(error, Exception) and any(
+        frame.f_globals.get("__name__", "").partition(".")[0] in STORAGES
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )

@@ -1,0 +1,188 @@
+"""Storages that fail, which is no fault of the job that meets it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+import transaction
+import ZODB
+from relstorage.adapters.interfaces import UnableToAcquireCommitLockError
+from relstorage.storage.interfaces import StorageDisconnectedDuringCommit
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.POSException import (
+    ConflictError,
+    POSKeyError,
+    ReadOnlyError,
+    TransactionTooLargeError,
+)
+
+from lovely.remotetask import crew
+from lovely.remotetask.outages import is_outage
+from lovely.remotetask.session import Session
+from lovely.remotetask.states import COMPLETED, ERROR
+from tests.races.interleaved import Uncertain
+from tests.storages import Stores, open_storage
+from tests.support import (
+    ask,
+    open_connections,
+    processing,
+    put_service,
+    register,
+    register_full,
+    wait_for_status,
+)
+
+Lose = Callable[[Any], None]
+
+#: The server ends all connections to its database but this one.
+TERMINATE = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def db(stores: Stores) -> Iterator[Any]:
+    """A database in PostgreSQL; what is not in an object's cache must be asked for."""
+    address = stores.address("PostgreSQL")
+    database = ZODB.DB(open_storage(address, cache_local_mb=0))
+    yield database
+    transaction.abort()
+    database.close()
+
+
+@pytest.fixture
+def lose(stores: Stores) -> Callable[[Any], None]:
+    """Something to do with a service: lose its connection to the server, and ask."""
+
+    def lose(service: Any) -> None:
+        where = stores.address("PostgreSQL").partition(":")[2]
+        with closing(psycopg2.connect(where)) as connection:
+            connection.cursor().execute(TERMINATE)
+        service._p_jar.cacheMinimize()
+        service.count()
+
+    return lose
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ClientDisconnected(), True),
+        (StorageDisconnectedDuringCommit(), True),
+        (UnableToAcquireCommitLockError(), True),
+        (ConflictError(), False),
+        (POSKeyError(b"\0" * 8), False),
+        (ReadOnlyError(), False),
+        (TransactionTooLargeError(), False),
+        (psycopg2.OperationalError("of the task's own"), False),
+        (OSError(), False),
+        (KeyboardInterrupt(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_an_outage(error: BaseException, expected: bool) -> None:
+    """It is one if the storage failed; not what a job can bring about."""
+    assert is_outage(error) is expected
+
+
+def test_a_lost_connection_is_an_outage(service: Any, lose: Lose) -> None:
+    """So is what the database's own library raises, through the storage."""
+    with pytest.raises(psycopg2.Error) as caught:
+        lose(service)
+    assert is_outage(caught.value)
+
+
+def test_an_outage_is_not_charged(service: Any, db: Any, lose: Lose) -> None:
+    """A job that meets an outage runs again, as if nothing had been."""
+    runs: list[int] = []
+
+    def once(service: Any, jobid: int, value: Any) -> None:
+        runs.append(value)
+        if len(runs) == 1:
+            lose(service)
+
+    register_full("once", once)
+    jobid = service.add("once", 1)
+    transaction.commit()
+    with processing(service):
+        wait_for_status(db, jobid, COMPLETED)
+    job = ask(db, lambda s: (s.jobs[jobid].attempt, s.jobs[jobid].failed))
+    assert job == (1, 0)
+    assert runs == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [UnableToAcquireCommitLockError(), ClientDisconnected()], ids=repr
+)
+def test_a_failed_commit_is_not_charged(
+    stores: Stores, tasks: None, error: Exception
+) -> None:
+    """Neither is a commit for which the storage had no time, or no server."""
+    db = stores.database("SQLite")
+    uncertain = Uncertain(db, after=False)
+    service = put_service(db)
+
+    def once(value: Any) -> int:
+        runs.append(value)
+        thread = threading.current_thread()
+        uncertain.when = lambda: threading.current_thread() is thread
+        uncertain.error = error if len(runs) == 1 else None
+        return value
+
+    runs: list[int] = []
+    register("once", once)
+    jobid = service.add("once", 1)
+    transaction.commit()
+    with processing(service):
+        wait_for_status(db, jobid, COMPLETED)
+    assert ask(db, lambda s: s.jobs[jobid].failed) == 0
+    assert runs == [1, 1]
+    transaction.abort()
+    db.close()
+
+
+def test_a_job_that_brings_outages_fails(
+    service: Any, db: Any, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job with which the connection is lost each time is given up; others run."""
+    monkeypatch.setattr(crew, "ERROR_WAIT", 0.01)
+    runs: list[int] = []
+
+    def always(service: Any, jobid: int, value: Any) -> None:
+        runs.append(jobid)
+        lose(service)
+
+    register_full("always", always)
+    poison, harmless = service.add("always"), service.add("echo", 1)
+    transaction.commit()
+    with processing(service):
+        wait_for_status(db, poison, ERROR)
+        wait_for_status(db, harmless, COMPLETED)
+    assert len(runs) == crew.MOST_OUTAGES
+    assert ask(db, lambda s: s.jobs[poison].failed) == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_connections_go_back(service: Any, db: Any, number: int) -> None:
+    """The pool gets back a connection whose storage fails only at its end."""
+    session = Session(db, ["service"])
+    storage = session.connection._storage
+    after_completion, calls = storage.afterCompletion, []
+
+    def fail_once() -> None:
+        calls.append(1)
+        if len(calls) == number:
+            raise psycopg2.DatabaseError("server closed the connection unexpectedly")
+        after_completion()
+
+    storage.afterCompletion = fail_once
+    assert open_connections(db) == 2
+    crew.close(session)
+    assert len(calls) > number
+    assert open_connections(db) == 1
