@@ -295,6 +295,23 @@ def test_a_suspect_that_fails_in_the_usual_way(
     check_committed(db)
 
 
+def test_a_suspect_whose_claim_went_unheard(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """It is a suspect all the same: the worker takes no second one beside it."""
+    lost, other = sessions
+    ids = add(service, "echo", "echo")
+    assert claim(lost, 2) == ids
+    look(lost)
+    look(other)
+    clocks.advance(61)
+    look(other)
+    assert claim(other) == ids[:1]
+    found = other.claim(other.own_key, 10, in_hand=[])
+    assert (found.jobs, found.suspect) == (ids[:1], True)
+    check_committed(db)
+
+
 def test_too_many_crashes(service: Any, db: Any, clocks: Clocks, caplog: Any) -> None:
     """After several workers were lost with it, a job is in error, and says why."""
     heard: list[Any] = []

@@ -123,7 +123,8 @@ class Session:
             held = service._workers.held_by(service, key)
             forgotten = [jobid for jobid in held.unfinished if jobid not in in_hand]
             if forgotten:
-                return Claim(forgotten)
+                doubtful = [i for i in forgotten if service.jobs[i].crashes]
+                return Claim(doubtful[:1] or forgotten, bool(doubtful))
             reader = QueueReader(service, suspects=suspects)
             reader.prefetch(limit)
             jobs = reader.take(limit)
