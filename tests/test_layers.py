@@ -31,7 +31,7 @@ LAYERS = [
     ["producers"],
     ["queue"],
     ["workers"],
-    ["execution", "pruning"],
+    ["execution", "health", "pruning"],
     ["session"],
     ["crew"],
     ["processor", "processing"],

@@ -107,6 +107,7 @@ class Crew:
         self._waiting: deque[Claimed] = deque()
         self._returning: list[int] = []
         self._taken_last = 0.0
+        self._looked_last = environment.monotonic()
         self._suspect: int | None = None
         #: With what error jobs broke their connections, by id.
         self._broken: dict[int, BaseException] = {}
@@ -123,6 +124,14 @@ class Crew:
         """The jobs that run."""
         with self._lock:
             return list(self._running.values())
+
+    def not_looked_for(self) -> float:
+        """For how many seconds no thread has looked for jobs, though one was free."""
+        with self._lock:
+            now = self._environment.monotonic()
+            if len(self._running) >= len(self.threads):
+                self._looked_last = now
+            return now - self._looked_last
 
     @contextmanager
     def take_back(self) -> Iterator[list[int]]:
@@ -215,6 +224,7 @@ class Crew:
     def _claim(self, session: Session) -> float:
         """Claim jobs for all; how long to wait before the next look (seconds)."""
         key = self.key
+        self._looked_last = self._environment.monotonic()
         if key is None:
             return self._wait_time
         with self._lock:
