@@ -33,7 +33,7 @@ LAYERS = [
     ["producers"],
     ["queue"],
     ["workers"],
-    ["execution", "pruning"],
+    ["execution", "health", "pruning"],
     ["runs"],
     ["session"],
     ["crew"],

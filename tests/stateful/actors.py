@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+from unittest.mock import patch
 
 from transaction import TransactionManager
 from transaction.interfaces import TransientError
 
+from lovely.remotetask import pruning
+from lovely.remotetask.retention import Keep
+from lovely.remotetask.service import TaskService
 from lovely.remotetask.session import Session
-from lovely.remotetask.states import PROCESSING, QUEUED
+from lovely.remotetask.states import PROCESSING, QUEUED, REMOVABLE
 from lovely.remotetask.workers import Lease
 from tests.stateful.model import Model, View
 
@@ -138,6 +143,21 @@ class Worker:
         """Note in the model that jobs are queued again, and where they were."""
         self.model.given_back.update(jobids)
         self.change(jobids, QUEUED)
+
+    def prune(self) -> None:
+        """Remove all that is over, whoever may be using the blocks."""
+        over = [i for i, job in self.model.jobs.items() if job.status in REMOVABLE]
+        nothing = dict.fromkeys(REMOVABLE, Keep(number=0))
+        with (
+            patch.object(TaskService, "retention", nothing),
+            patch.object(pruning, "QUIET_SECONDS", -math.inf),
+        ):
+            self.session._pruner = pruning.Pruner()
+            while self.session._pruner.due(-math.inf) is not None:
+                self.session.prune()
+        view, since = self.model.begin(), len(self.model.log)
+        assert view.clean() == len(over)
+        self.model.commit(view, since)
 
     def run(self, status: str | None = None) -> None:
         """Run the first job that it holds; ``status`` as in `change`."""

@@ -244,6 +244,14 @@ class ServiceMachine(World, RuleBasedStateMachine):
 
     @precondition(lambda self: self.worker)
     @rule()
+    def prune(self) -> None:
+        """What is over is removed under transactions that are open."""
+        assert self.worker is not None
+        self.worker.prune()
+        self.check()
+
+    @precondition(lambda self: self.worker)
+    @rule()
     def leave(self) -> None:
         worker = self.worker
         assert worker is not None

@@ -137,6 +137,7 @@ class Crew:
         self._waiting: deque[Claimed] = deque()
         self._returning: list[int] = []
         self._taken_last = 0.0
+        self._looked_last = environment.monotonic()
         self._suspect: int | None = None
         #: Jobs that are to run by themselves, and how they broke their connections.
         self._alone: dict[int, Broken] = {}
@@ -157,6 +158,14 @@ class Crew:
                 for batch in self._running.values()
                 for jobid, run in batch.runs.items()
             }
+
+    def not_looked_for(self) -> float:
+        """For how many seconds no thread has looked for jobs, though one was free."""
+        with self._lock:
+            now = self._environment.monotonic()
+            if len(self._running) >= len(self.threads):
+                self._looked_last = now
+            return now - self._looked_last
 
     @contextmanager
     def take_back(self) -> Iterator[list[int]]:
@@ -265,6 +274,7 @@ class Crew:
     def _claim(self, session: Session) -> float:
         """Claim jobs for all; how long to wait before the next look (seconds)."""
         key = self.key
+        self._looked_last = self._environment.monotonic()
         if key is None:
             return self._wait_time
         with self._lock:

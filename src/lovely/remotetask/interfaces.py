@@ -108,6 +108,16 @@ class ITaskService(Interface):
         "`lovely.remotetask.workers.WorkerInfo`."
     )
 
+    processing = Attribute(
+        "Whether the service is processed as it should be, by whatever process: a "
+        "`lovely.remotetask.health.Processing`.  Its cost does not depend on how "
+        "many jobs wait."
+    )
+    stalledAfter = Attribute(
+        "Seconds after which jobs that are due and that nobody takes are a stall, "
+        "for `processing`.  More than any processor's ``waitTime``."
+    )
+
     def getAvailableTasks():
         """The tasks that `add` accepts: a dict of name (str) to `ITask`."""
 
@@ -236,8 +246,8 @@ class ITaskService(Interface):
         left alone.
 
         Raise NotInDatabase; InvalidType (a TypeError) or InvalidArgument (a
-        ValueError) if `processorFactory`, `processorArguments` or `retention`
-        make no sense.
+        ValueError) if `processorFactory`, `processorArguments`, `retention` or
+        `stalledAfter` make no sense.
         Then nothing has been started.
         """
 

@@ -15,6 +15,7 @@ from ZODB.broken import Broken
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.retention import check_retention
 from lovely.remotetask.sites import database_of, path_of
+from lovely.remotetask.times import check_seconds
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -95,6 +96,7 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
     check_retention(service.retention)
+    check_seconds("stalledAfter", service.stalledAfter)
     factory = _check_factory(service.processorFactory)
     arguments = _check_arguments(service.processorArguments)
     try:

@@ -36,6 +36,9 @@ log = logging.getLogger("lovely.remotetask")
 THREAD_STARTUP_WAIT = 0.05
 #: How often to look for workers that are lost (seconds).
 RESCUE_SECONDS = 1.0
+#: A worker that has not looked for jobs for so long after its waitTime, though a
+#: thread is free, is stuck somewhere (seconds).
+STALL_SECONDS = 30.0
 #: The pause between two transactions that remove jobs (seconds).
 PRUNE_PAUSE = 0.05
 
@@ -102,6 +105,7 @@ class SimpleProcessor:
         self._bell: Bell | None = None
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
+        self._stalled = False
         #: What was last wrong with the service's retention.
         self._complaint = ""
         #: For claims outside the loop: the worker's key.
@@ -209,6 +213,7 @@ class SimpleProcessor:
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
         while self.running:
             self._look_after(session, crew, beat, rescue)
+            self._notice_stall(crew)
             pruned = self._prune(session)
             self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
         session.give_back(crew.stop())
@@ -237,6 +242,19 @@ class SimpleProcessor:
             runs[jobid].ask_to_stop()
         self._show_progress(session, runs)
         session.rest()
+
+    def _notice_stall(self, crew: Crew) -> None:
+        """Say so, once, if no thread looks for jobs any more."""
+        seconds = crew.not_looked_for()
+        stalled = seconds > self.waitTime + STALL_SECONDS
+        if stalled and not self._stalled:
+            log.error(
+                "%r: nobody has looked for jobs for %d seconds, though a thread is "
+                "free: it is stuck in the database or in a subscriber",
+                self,
+                seconds,
+            )
+        self._stalled = stalled
 
     def _prune(self, session: Session) -> bool:
         """Remove some jobs, if it is time; whether there may be more.

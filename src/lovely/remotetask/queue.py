@@ -165,6 +165,16 @@ class QueueReader:
             if ghosts:
                 jar.prefetch(ghosts)
 
+    def waits_since(self) -> int | None:
+        """When the next job that is due asked for its place, or became due; or None.
+
+        If `gave_up`: when the first did that has not been looked at.
+        """
+        found = self._next()
+        if found is not None:
+            return found[1].time
+        return self._heap[0][0].time if self.gave_up and self._heap else None
+
     def take(self, limit: int) -> list[Job]:
         """The next jobs that are due, at most so many; a suspect comes alone."""
         taken: list[Job] = []

@@ -18,7 +18,8 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, processing, states, times
+from lovely.remotetask import events, health, states, times
+from lovely.remotetask import processing as background
 from lovely.remotetask.current import Progress
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
@@ -64,6 +65,10 @@ class TaskService(Persistent):
     retention: Mapping[str, Keep] = MappingProxyType(
         {states.COMPLETED: Keep(age=MONTH), states.CANCELLED: Keep(age=MONTH)}
     )
+
+    #: A worker that has not claimed for so long, though jobs have been due for as
+    #: long and it could run one, is stalled (seconds).  Longer than any ``waitTime``.
+    stalledAfter: float = 60.0
 
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
@@ -272,30 +277,34 @@ class TaskService(Persistent):
 
     def startProcessing(self) -> None:
         if self.__parent__ is not None:
-            processing.start(self)
+            background.start(self)
 
     def stopProcessing(self, wait: bool = False, timeout: float | None = None) -> bool:
-        background = self._background()
-        if background is None:
+        found = self._background()
+        if found is None:
             return True
         limit = times.check_timeout(timeout) if wait else 0
-        background.stop()
-        return background.wait(limit)
+        found.stop()
+        return found.wait(limit)
 
     def isProcessing(self) -> bool:
-        background = self._background()
-        return background is not None and background.running
+        found = self._background()
+        return found is not None and found.running
 
     def waitProcessing(self, timeout: float | None = None) -> bool:
-        background = self._background()
-        return background is None or background.wait(times.check_timeout(timeout))
+        found = self._background()
+        return found is None or found.wait(times.check_timeout(timeout))
 
     @property
     def workers(self) -> list[WorkerInfo]:
         return [self._workers.info(self, worker) for worker in self._workers]
 
-    def _background(self) -> processing.Background | None:
-        return None if self.__name__ is None else processing.of(self)
+    @property
+    def processing(self) -> health.Processing:
+        return health.look(self)
+
+    def _background(self) -> background.Background | None:
+        return None if self.__name__ is None else background.of(self)
 
     def _threadName(self) -> str:
         return ".".join(["remotetasks", *names_of(self)])

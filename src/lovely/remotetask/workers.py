@@ -84,6 +84,8 @@ class WorkerInfo(NamedTuple):
     #: By the storage's clock; None before the first was committed.
     heartbeat: datetime | None
     lease: Lease
+    #: When it last claimed jobs or gave some back, likewise; at first when it began.
+    lastClaim: datetime | None = None
 
 
 class Pulse(Persistent):
@@ -297,7 +299,6 @@ class Workers(Persistent):
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
         """What can be known of a worker."""
         host, pid = worker.identity.split("/")[:2]
-        beat = worker.beat
         return WorkerInfo(
             worker.identity,
             host.partition(":")[0],
@@ -305,9 +306,14 @@ class Workers(Persistent):
             times.to_datetime(worker.started),
             worker.threads,
             tuple(_held(service, worker).unfinished),
-            None if beat is None else times.to_datetime(times.from_seconds(beat)),
+            _datetime(worker.beat),
             worker.lease,
+            _datetime(worker._p_mtime),
         )
+
+
+def _datetime(seconds: float | None) -> datetime | None:
+    return None if seconds is None else times.to_datetime(times.from_seconds(seconds))
 
 
 def is_held(job: Job, key: int | None) -> bool:
