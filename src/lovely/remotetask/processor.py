@@ -234,7 +234,7 @@ class SimpleProcessor:
             session.beat()
         if rescue.due(now):
             session.rescue()
-        with crew.take_back() as late:
+        with crew.take_late() as late:
             if late:
                 session.give_back(late)
         runs = crew.runs()
