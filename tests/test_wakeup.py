@@ -16,7 +16,7 @@ from lovely.remotetask import processing as background
 from lovely.remotetask.wakeup import Bell, Listener, notify
 from tests.integration.program import Effect
 from tests.integration.site import Site, site
-from tests.integration.zeo import open_client
+from tests.storages import open_database
 from tests.support import (
     ask,
     in_thread,
@@ -211,14 +211,14 @@ def test_another_client_wakes_it(found: Site) -> None:
     """So is each job of another database object, as its lane grows and moves."""
     for number in range(1, 5):
         wait_until_idle(found.service)
-        in_thread(lambda: add_elsewhere(found.port))
+        in_thread(lambda: add_elsewhere(found.address))
         found.wait_for_count("completed", number, seconds=20)
     found.check()
 
 
-def add_elsewhere(port: int) -> None:
+def add_elsewhere(address: str) -> None:
     """Commit a job by a client of its own."""
-    db = open_client(("127.0.0.1", port))
+    db = open_database(address)
     try:
         ask(db, lambda service: service.add("count", Effect()))
     finally:

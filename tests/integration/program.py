@@ -1,7 +1,7 @@
 """What the tests' other processes do: produce jobs, or work on them.
 
-    python -m tests.integration PORT LOG produce COUNT BULK
-    python -m tests.integration PORT LOG work
+    python -m tests.integration ADDRESS LOG produce COUNT BULK
+    python -m tests.integration ADDRESS LOG work
 
 A line on standard output says how far it is; it ends when its standard input does.
 """
@@ -18,7 +18,7 @@ import transaction
 from persistent import Persistent
 from transaction.interfaces import TransientError
 
-from tests.integration.zeo import open_client
+from tests.storages import open_database
 from tests.support import register_full
 
 NAME = "service"
@@ -100,11 +100,11 @@ def work(service: Any) -> None:
     assert service.stopProcessing(wait=True, timeout=20)
 
 
-def main(port: str, log: str, what: str, *numbers: str) -> None:
+def main(address: str, log: str, what: str, *numbers: str) -> None:
     """Do what the arguments say."""
     logging.disable(logging.CRITICAL)
     register_tasks(log)
-    db = open_client(("127.0.0.1", int(port)))
+    db = open_database(address)
     try:
         service = db.open().root()[NAME]
         if what == "produce":

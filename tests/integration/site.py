@@ -1,31 +1,33 @@
-"""A ZEO server with a service, and the processes that use it."""
+"""A store with a service, and the processes that use it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import transaction
 
 from tests.integration.program import Effect, notes, register_tasks
-from tests.integration.zeo import Program, open_client, program, zeo_server
+from tests.programs import Program, program
 from tests.stateful.invariants import check
+from tests.storages import Address, open_database, store
 from tests.support import ask, put_service, wait_until
 
 
 class Site:
-    """One connection to the server, and what can be asked and done."""
+    """One connection to the store, and what can be asked and done."""
 
-    def __init__(self, db: Any, port: int, log: str) -> None:
-        self.db, self.port, self.log = db, port, log
+    def __init__(self, db: Any, address: Address, log: str) -> None:
+        self.db, self.address, self.log = db, address, log
         self.service = put_service(db)
         register_tasks(log)
 
     def run(self, *words: object) -> AbstractContextManager[Program]:
         """Another process."""
-        arguments = map(str, (self.port, self.log, *words))
+        arguments = map(str, (self.address, self.log, *words))
         return program("-m", "tests.integration", *arguments)
 
     def add(self, task: str) -> int:
@@ -61,12 +63,12 @@ class Site:
 
 
 @contextmanager
-def site(directory: Any) -> Iterator[Site]:
-    """A new server with a service, in a directory."""
-    with zeo_server(str(directory / "data.fs")) as (_, port):
-        db = open_client(("127.0.0.1", port))
+def site(directory: Path, kind: str = "ZEO") -> Iterator[Site]:
+    """A new store of some kind with a service; its files are in a directory."""
+    with store(kind, directory) as address:
+        db = open_database(address)
         try:
-            yield Site(db, port, str(directory / "log"))
+            yield Site(db, address, str(directory / "log"))
         finally:
             transaction.abort()
             db.close()

@@ -1,4 +1,4 @@
-"""A real ZEO server in a process of its own, and programs that use it.
+"""Processes that tests start, talk to in lines, and end.
 
 Every wait has a bound, and whatever was started is stopped at the end.
 """
@@ -12,30 +12,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import ZODB
-from ZEO.ClientStorage import ClientStorage
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 #: No start and no end of a process takes longer (seconds).
 PATIENCE = 30.0
 
-Address = tuple[str, int]
-
-#: It ends when its standard input does.
-SERVER = """
-import sys, ZEO
-address, stop = ZEO.server(path=sys.argv[1], threaded=True)
-print(address[1], flush=True)
-sys.stdin.read()
-stop()
-"""
-
 
 class Program:
-    """A process that is talked to in lines, and ends when its input does."""
+    """A process that is talked to in lines, and ends when its input does.
+
+    So it ends as well when the process that started it is killed.
+    """
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -97,16 +85,3 @@ def program(*arguments: str) -> Iterator[Program]:
         yield running
     finally:
         running.close()
-
-
-@contextmanager
-def zeo_server(path: str) -> Iterator[Address]:
-    """A server of the FileStorage at a path; its address."""
-    with program("-c", SERVER, path) as server:
-        yield "127.0.0.1", int(server.line())
-        assert server.finish() == 0
-
-
-def open_client(address: Address) -> Any:
-    """The server's database; the caller closes it."""
-    return ZODB.DB(ClientStorage(address, wait_timeout=PATIENCE))
