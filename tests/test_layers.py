@@ -19,7 +19,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: From the lowest layer to the highest.  A module imports from lower layers only.
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
-    ["errors"],
+    ["errors", "plugins"],
+    ["signals"],
     ["states", "environment", "times", "pickling", "sites", "wakeup"],
     ["interfaces", "own", "current", "retry"],
     ["events", "schedule"],
@@ -44,6 +45,7 @@ LAYERS = [
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
+    "postgresql": set(),
 }
 
 #: The core's dependencies; zope.event is zope.component's own.
