@@ -96,8 +96,11 @@ def _first_answer(db: Any) -> Signals | None:
 def _close_all() -> None:
     """At the end of the interpreter; processors have been stopped before."""
     for signals in list(_known.values()):
-        if signals is not None:
-            signals.close()
+        try:
+            if signals is not None:
+                signals.close()
+        except Exception:
+            log.warning("other processes may not have been told", exc_info=True)
 
 
 def _after_fork() -> None:
