@@ -20,6 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
+    ["signals"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
     ["events", "schedule"],
@@ -48,6 +49,7 @@ EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
+    "postgresql": set(),
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import transaction
 
-from lovely.remotetask import crew, pace
+from lovely.remotetask import crew, hand, pace
 from lovely.remotetask import processing as background
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
@@ -210,7 +210,7 @@ def test_behind_long_ones(
     service: Any, db: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has waited for too long for a thread goes back, and others run it."""
-    monkeypatch.setattr(crew, "PATIENCE", 0.01)
+    monkeypatch.setattr(hand, "PATIENCE", 0.01)
     long, behind = add_behind(service, gate)
     wait_until(lambda: count(db, "queued") == 10)
     assert count(db, "processing") == 2
