@@ -73,6 +73,9 @@ class Crew:
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
             for number in range(1, size + 1)
         ]
+
+    def start(self) -> None:
+        """Begin to look for jobs."""
         for thread in self.threads:
             thread.start()
 
