@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import zope.component
@@ -78,11 +78,11 @@ class Application:
         service: TaskService = self.connection.root()[NAME]
         return service
 
-    def add(self) -> int:
+    def add(self, task: str = TASK) -> int:
         """One job in a transaction of its own; its id."""
         while True:
             self.manager.begin()
-            jobid = self.service.add(TASK, INPUT)
+            jobid = self.service.add(task, INPUT)
             if self._commit():
                 return jobid
 
@@ -90,6 +90,13 @@ class Application:
         """A bare commit of one of the small objects."""
         self.manager.begin()
         self.connection.root()[OBJECTS][index].value = f"{next(self._values):020}"
+        self.manager.commit()
+
+    def configure(self, factory: Any, **arguments: Any) -> None:
+        """How the service is processed, from the next start on."""
+        self.manager.begin()
+        self.service.processorFactory = factory
+        self.service.processorArguments = arguments
         self.manager.commit()
 
     def add_many(self, count: int, bulk: int) -> None:
@@ -140,14 +147,19 @@ def application(address: Address, objects: int = 1) -> Iterator[Application]:
 
 
 @contextmanager
-def noop_task() -> Iterator[Noop]:
-    """The task, registered."""
-    task, registry = Noop(), zope.component.getGlobalSiteManager()
-    registry.registerUtility(task, ITask, name=TASK)
+def registered(task: Any, name: str = TASK) -> Iterator[Any]:
+    """A task, registered within."""
+    registry = zope.component.getGlobalSiteManager()
+    registry.registerUtility(task, ITask, name=name)
     try:
         yield task
     finally:
-        registry.unregisterUtility(task, ITask, name=TASK)
+        registry.unregisterUtility(task, ITask, name=name)
+
+
+def noop_task() -> AbstractContextManager[Noop]:
+    """The task that does nothing, registered within."""
+    return registered(Noop())
 
 
 @contextmanager
