@@ -40,19 +40,21 @@ class Noop:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.called_at = 0.0
+        self.called_at = self.began_at = 0.0
         self.wanted = 0
         self.done = threading.Event()
 
     def expect(self, calls: int) -> None:
         """Set `done` once there were so many calls, of all."""
         self.wanted = calls
+        self.began_at = 0.0
         self.done.clear()
         if self.calls >= calls:
             self.done.set()
 
     def __call__(self, service: Any, jobid: int, input: Any) -> None:
         self.called_at = time.perf_counter()
+        self.began_at = self.began_at or self.called_at
         self.calls += 1
         if self.calls >= self.wanted:
             self.done.set()
