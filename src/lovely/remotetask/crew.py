@@ -159,7 +159,7 @@ class Crew:
             return self._wait_time
         room, in_hand, suspects = self._hand.wants()
         try:
-            claim = session.claim(key, room, in_hand, suspects=suspects)
+            claim = session.claim(key, room, in_hand, suspects=suspects, shy=True)
         except WorkerLost:
             self.drop(key)
             raise

@@ -34,6 +34,26 @@ _LAST_ID = 2**63
 _SCHEDULE, _FOUND, _SUSPECTS = -1, -2, -3
 
 
+#: Where several workers share the queue, each has lanes of its own, so that they do
+#: not all reach for the same job.  Another's job comes first if it has waited for so
+#: much longer (microseconds).
+FOREIGN_LATER = 5_000_000
+#: A job is left for so long to each worker that is closer to its lane: who comes late
+#: finds it taken.  By the clocks of the hosts; if they differ, that costs time only.
+STEP_BACK = 50_000
+
+
+class Share(NamedTuple):
+    """Which lanes are a worker's own: it is one of several, by its rank."""
+
+    rank: int = 0
+    of: int = 1
+
+    def distance(self, key: int) -> int:
+        """How far a lane is from this worker: 0 if it is its own."""
+        return (key - self.rank) % self.of
+
+
 class Entry(NamedTuple):
     """A job that asked for a place in the queue."""
 
@@ -56,7 +76,7 @@ class LaneCursor:
         self._slot, self._index = lane.head.slot, lane.head.index
         self._block = lanes.table.block(lane.head.number)
         self._passed: list[Block] = []
-        self._moved = False
+        self._moved = self._advanced = False
 
     def current(self) -> Entry | None:
         """The next entry, or None at the end."""
@@ -99,20 +119,21 @@ class LaneCursor:
             self._index += 1
         else:
             self._slot += 1
-        self._moved = True
+        self._moved = self._advanced = True
 
-    def save(self) -> bool:
+    def save(self, *, own: bool) -> bool:
         """Move the head here; whether it moved.
 
-        Blocks that were passed and hold no jobs any more are dropped.
+        Blocks that were passed and hold no jobs any more are dropped.  To pass an
+        empty piece of a lane is left to the worker whose ``own`` it is.
         """
-        if not self._moved or self._block is None:
+        if self._block is None or not (self._moved if own else self._advanced):
             return False
         self._head.number = self._block.number
         self._head.slot, self._head.index = self._slot, self._index
         for block in self._passed:
             self._lanes.release(block)
-        self._passed, self._moved = [], False
+        self._passed, self._moved, self._advanced = [], False, False
         return True
 
 
@@ -126,10 +147,12 @@ class QueueReader:
         most: float = MOST_ENTRIES,
         *,
         suspects: bool = True,
+        share: Share | None = None,
     ) -> None:
         """``now``, in microseconds since the epoch, stands in for the clock.
 
         Without ``suspects``, jobs that a worker was lost with are left alone.
+        ``share``: which lanes to read first; otherwise all are alike.
         """
         self._most = most
         clock = times.from_seconds(service.environment.time())
@@ -139,7 +162,16 @@ class QueueReader:
         self._table = service.jobs
         self._schedule = service._schedule
         self._suspects = service._suspects
-        self._cursors = [LaneCursor(service._lanes, lane) for lane in service._lanes]
+        lanes = list(service._lanes)
+        self._cursors = [LaneCursor(service._lanes, lane) for lane in lanes]
+        share = share or Share()
+        #: How far each source is: what has no lane of its own counts as lane 0.
+        self._distances = {
+            **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), share.distance(0)),
+            **{index: share.distance(lane.key) for index, lane in enumerate(lanes)},
+        }
+        #: When to look again, if `take` has left something to others; else None.
+        self.left_until: int | None = None
         #: (due, id): for the schedule; and done with there, and among the suspects.
         self._found: set[tuple[int, int]] = set()
         self._gone: list[tuple[int, int]] = []
@@ -147,7 +179,8 @@ class QueueReader:
         self._looked_at = 0
         self._scheduled = iter(self._schedule.keys(None, (self._now, _LAST_ID)))
         self._suspected = iter(self._suspects if suspects else ())
-        self._heap: list[tuple[Entry, int]] = []
+        #: With when it is to be taken, by what others have, too.
+        self._heap: list[tuple[int, Entry, int]] = []
         for source in (_SUSPECTS, _SCHEDULE, *range(len(self._cursors))):
             self._look(source)
 
@@ -173,12 +206,19 @@ class QueueReader:
         found = self._next()
         if found is not None:
             return found[1].time
-        return self._heap[0][0].time if self.gave_up and self._heap else None
+        return self._heap[0][1].time if self.gave_up and self._heap else None
 
-    def take(self, limit: int) -> list[Job]:
-        """The next jobs that are due, at most so many; a suspect comes alone."""
+    def take(self, limit: int, *, shy: bool = False) -> list[Job]:
+        """The next jobs that are due, at most so many; a suspect comes alone.
+
+        If it is ``shy``, leave what has just come to those whose it is.
+        """
         taken: list[Job] = []
-        while len(taken) < limit and (found := self._next()) is not None:
+        while len(taken) < limit:
+            if shy and self._is_left_to_others():
+                break
+            if (found := self._next()) is None:
+                break
             job, entry, source = found
             if source == _SUSPECTS and taken:
                 break
@@ -190,7 +230,10 @@ class QueueReader:
 
     def save(self) -> bool:
         """Write down how far it has come; whether there was anything to write."""
-        moved = [cursor.save() for cursor in self._cursors]
+        moved = [
+            cursor.save(own=not self._distances[index])
+            for index, cursor in enumerate(self._cursors)
+        ]
         changed = any(moved) or bool(self._gone or self._found or self._taken)
         for entry in self._gone:
             self._schedule.remove(entry)
@@ -207,7 +250,7 @@ class QueueReader:
     def _next(self) -> tuple[Job, Entry, int] | None:
         """The first job that is due, without going past it."""
         while self._heap and not self.gave_up:
-            entry, source = self._heap[0]
+            _, entry, source = self._heap[0]
             job = self._table.get(entry.jobid)
             if job is not None and self._is_due(job, entry, source):
                 return job, entry, source
@@ -228,7 +271,22 @@ class QueueReader:
         else:
             entry = self._cursors[source].current()
         if entry is not None:
-            heappush(self._heap, (entry, source))
+            self._push(entry, source)
+
+    def _push(self, entry: Entry, source: int) -> None:
+        later = FOREIGN_LATER if self._distances[source] else 0
+        heappush(self._heap, (entry.time + later, entry, source))
+
+    def _is_left_to_others(self) -> bool:
+        """Whether the next entry is another's, and has just come."""
+        if not self._heap:
+            return False
+        _, entry, source = self._heap[0]
+        until = entry.time + STEP_BACK * self._distances[source]
+        if until <= max(self._now, entry.time):
+            return False
+        self.left_until = until
+        return True
 
     def _pass(self, entry: Entry, source: int) -> None:
         """Go past the first entry, and on to the next of its source."""
@@ -258,7 +316,7 @@ class QueueReader:
         due = job.due_after(self._shift)
         self._found.add((due, job.id))
         if due <= self._now:
-            heappush(self._heap, (Entry(due, job.id), _FOUND))
+            self._push(Entry(due, job.id), _FOUND)
 
 
 def is_ghost(job: Job) -> bool:

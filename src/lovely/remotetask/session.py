@@ -33,7 +33,7 @@ class Claim(NamedTuple):
     jobs: list[int]
     #: Whether that is one job which a worker was lost with before.
     suspect: bool = False
-    #: When the next job of the schedule is due: microseconds since the epoch.
+    #: When to look again, at the latest: microseconds since the epoch.
     due: int | None = None
     #: If there are none: the object ids of which some change when one comes.
     growing: frozenset[bytes] = frozenset()
@@ -108,6 +108,7 @@ class Session:
         in_hand: Collection[int] = (),
         *,
         suspects: bool = True,
+        shy: bool = False,
     ) -> Claim:
         """Take jobs for a worker that are due, at most so many, and commit.
 
@@ -115,7 +116,8 @@ class Session:
         jobs are left when a commit was reported as failed, but was none.
 
         Without ``suspects``, leave jobs that a worker was lost with.  Such a job
-        is taken alone, lest others be suspected with it.  Raise WorkerLost.
+        is taken alone, lest others be suspected with it.  If it is ``shy``, leave
+        what has just come to the worker whose lane it is in.  Raise WorkerLost.
         """
 
         def work(service: TaskService) -> Claim:
@@ -125,15 +127,16 @@ class Session:
             if forgotten:
                 doubtful = [i for i in forgotten if service.jobs[i].crashes]
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
-            reader = QueueReader(service, suspects=suspects)
+            share = service._workers.share(key)
+            reader = QueueReader(service, suspects=suspects, share=share)
             reader.prefetch(limit)
-            jobs = reader.take(limit)
+            jobs = reader.take(limit, shy=shy)
             reader.save()
             if jobs:
                 service._workers.claim(service, key, jobs, held)
             due = service._schedule.minKey()[0] if service._schedule else None
             suspect = bool(jobs and jobs[0].crashes)
-            due = 0 if reader.gave_up else due
+            due = 0 if reader.gave_up else reader.left_until or due
             growing = frozenset() if jobs else service._lanes.growing()
             return Claim([job.id for job in jobs], suspect, due, growing)
 

@@ -30,6 +30,7 @@ from ZODB.utils import z64
 from lovely.remotetask import times
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.queue import Share
 from lovely.remotetask.states import ERROR, PROCESSING, QUEUED
 
 if TYPE_CHECKING:
@@ -176,6 +177,11 @@ class Workers(Persistent):
     def is_first(self, key: int) -> bool:
         """Whether, of the workers that run jobs, this is the one that began first."""
         return key == next((worker.key for worker in self if worker.threads), None)
+
+    def share(self, key: int) -> Share:
+        """Which lanes are a worker's own."""
+        keys = list(self._records.keys())
+        return Share(keys.index(key), len(keys))
 
     def register(
         self, service: TaskService, threads: int = 1, lease: Lease | None = None
