@@ -25,9 +25,10 @@ from tests.programs import PATIENCE, Program
 
 #: It stops the server and removes all when its input ends, however that comes.
 GUARD = """
-import json, shutil, signal, subprocess, sys
+import json, os, shutil, subprocess, sys
+os.setsid()  # not to be ended together with the tests
+print("ready", flush=True)
 pg_ctl, directory, user = sys.argv[1:]
-signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.stdin.read()
 stop = [pg_ctl, "stop", "-D", directory + "/data", "-m", "immediate", "-s"]
 subprocess.run(stop, cwd="/", stderr=subprocess.DEVNULL, **json.loads(user))
@@ -83,6 +84,7 @@ class Cluster:
         stop = [str(folder / "pg_ctl"), self._directory, json.dumps(self._as)]
         self._guard = Program("-c", GUARD, *stop)
         try:
+            assert self._guard.line() == "ready"
             self._create(durable)
             self._control("start")
         except BaseException:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ from relstorage.storage import RelStorage
 
 from tests import storages
 from tests.postgresql import cluster
-from tests.programs import program
+from tests.programs import ROOT, program
 from tests.storages import KINDS, SHARED, need, open_database, store, zeo_server
+from tests.support import wait_until
 
 #: What another process does with a store.
 PUT = """
@@ -112,3 +117,30 @@ def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="Debian package postgresql"):
         store("PostgreSQL", "")
+
+
+#: A cluster, until the process is ended by force, with all of its group.
+HOLD = """
+import sys
+from tests.postgresql import Cluster
+cluster = Cluster()
+print(cluster.create().rpartition("=")[2], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_cluster_does_not_outlive_its_process(number: int) -> None:
+    """However a process is ended, its server ends too, and its files go."""
+    need("PostgreSQL")
+    command = [sys.executable, "-c", HOLD]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, cwd=ROOT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        directory = Path(process.stdout.readline().strip())
+        assert (directory / "data" / "postmaster.pid").exists()
+        os.killpg(process.pid, number)
+        process.wait(30)
+    wait_until(lambda: not directory.exists(), 30)

@@ -11,12 +11,12 @@ import pytest
 import transaction
 
 from lovely.remotetask.states import COMPLETED, DELAYED, PROCESSING, QUEUED
-from tests.integration.program import notes
+from tests.integration.program import insist, notes, once
 from tests.postgresql import cluster
 from tests.programs import Program, program
 from tests.stateful.invariants import check
 from tests.storages import need, open_database, zeo_server
-from tests.support import ask, put_service, wait_until
+from tests.support import ask, echo, put_service, register, wait_until
 
 #: Jobs that are added, and that are begun before the server is lost again.
 JOBS = 120
@@ -95,6 +95,34 @@ def test_a_worker_outlives_its_server(tmp_path: Path, server: Server) -> None:
             assert worker.finish() == 0
         with database(address) as db:
             assert ask(db, lambda service: service.workers) == []
+
+
+@pytest.mark.zeo
+def test_object_ids_are_not_given_twice(tmp_path: Path) -> None:
+    """A killed ZEO server forgets which ids its clients have yet to use; so do they."""
+    register("echo", echo)
+    with zeo_server(str(tmp_path / "x.fs")) as server, database(server.address) as old:
+        put_service(old)
+        once(old, add)
+        server.kill()
+        server.start()
+        with database(server.address) as new:
+            for _ in range(5):
+                once(new, add)
+        wait_until(lambda: insist(old, show) == ["echo"] * 6)
+        for _ in range(5):
+            once(old, add)
+        once(old, check)
+
+
+def add(service: Any) -> None:
+    """A new job."""
+    service.add("echo")
+
+
+def show(service: Any) -> list[str]:
+    """The tasks of all jobs, which are loaded for that."""
+    return [job.task for job in service.jobs.values()]
 
 
 def unfinished(service: Any) -> int:

@@ -268,6 +268,7 @@ def pool_of(service: TaskService) -> LanePool:
     with _pools_lock:
         pools = _pools.setdefault(db, {})
         if oid not in pools:
+            wakeup.listen(db)
             pools[oid] = LanePool(service.environment.process())
         return pools[oid]
 

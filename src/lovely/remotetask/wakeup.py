@@ -19,6 +19,8 @@ from lovely.remotetask import signals
 
 _lock = threading.Lock()
 _events: WeakKeyDictionary[Any, dict[bytes, WeakSet[Bell]]] = WeakKeyDictionary()
+#: The databases whose storages are listened to.
+_heard: WeakSet[Any] = WeakSet()
 
 
 class Bell:
@@ -28,12 +30,13 @@ class Bell:
         self._event = threading.Event()
         #: The object ids whose change in another process may mean a job.
         self.interest: frozenset[bytes] = frozenset()
+        listen(db)
         with _lock:
             bells = _events.setdefault(db, {})
             first = not bells
             bells.setdefault(oid, WeakSet()).add(self)
         if first:
-            _listen(db)
+            _hear_signals(db)
 
     def ring(self) -> None:
         """There may be something to do."""
@@ -88,8 +91,11 @@ class Listener:
         self._ring(frozenset(oids))
 
     def invalidateCache(self) -> None:
-        """Others may have changed anything."""
+        """Others may have changed anything: there is a connection to the server."""
         self._adapter.invalidateCache()
+        db = self._db()
+        if db is not None:
+            _forget_oids(db)
         self._ring(None)
 
     def _ring(self, changed: frozenset[bytes] | None) -> None:
@@ -99,12 +105,31 @@ class Listener:
                 bell.ring()
 
 
-def _listen(db: Any) -> None:
-    """Hear what other processes change, if the storage says."""
-    storage, adapter = db.storage, getattr(db, "_mvcc_storage", None)
-    # A storage with snapshots of its own (RelStorage) has no adapter, and no news.
-    if adapter is not storage and hasattr(storage, "registerDB"):
-        storage.registerDB(Listener(db, adapter))
+def listen(db: Any) -> None:
+    """Hear what other processes change, and of new connections, if the storage says."""
+    with _lock:
+        if db in _heard:
+            return
+        _heard.add(db)
+        storage, adapter = db.storage, getattr(db, "_mvcc_storage", None)
+        # One with snapshots of its own (RelStorage) has no adapter, and no news.
+        if adapter is not storage and hasattr(storage, "registerDB"):
+            storage.registerDB(Listener(db, adapter))
+
+
+def _forget_oids(db: Any) -> None:
+    """Drop the object ids that a client of a ZEO server has in stock.
+
+    A server that was killed does not know of them and gives them again.  What is
+    stored under such an id conflicts, if not worse, as often as there are some.
+    """
+    oids = getattr(getattr(db, "storage", None), "_oids", None)
+    if isinstance(oids, list):
+        oids.clear()
+
+
+def _hear_signals(db: Any) -> None:
+    """Hear what other processes signal, if the database can tell."""
     known = ref(db)
 
     def ring(oid: bytes | None) -> None:
@@ -120,6 +145,7 @@ def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - the old one may be locked for ever
     _lock = threading.Lock()
     _events.clear()
+    _heard.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
