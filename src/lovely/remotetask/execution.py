@@ -27,7 +27,7 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.own import pause
-from lovely.remotetask.pickling import check_changes, check_picklable
+from lovely.remotetask.pickling import check_changes, check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.states import (
@@ -108,7 +108,9 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         job.begin(started)
         notify(events.JobStarted(job, service))
         output = task(service, job.id, job.input)
-    check_picklable(output, f"The output of task {name!r}", service._p_jar)
+    check_storable(output, f"The output of task {name!r}", service._p_jar)
+    # The task may have changed it, and it is stored with the output.
+    check_storable(job.input, f"The input of task {name!r}", service._p_jar)
     return output
 
 
