@@ -8,6 +8,7 @@ the job are one commit, or the writes are undone and the failure is noted.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -194,9 +195,12 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
     try:
         with Surroundings(service):
             notify(event)
-    except Exception:
+    except BaseException as error:
         log.exception("error in a subscriber to %r", event)
         undo()
+        main = threading.current_thread() is threading.main_thread()
+        if isinstance(error, KeyboardInterrupt) and main:
+            raise
 
 
 def _end(service: TaskService, job: Job, status: str) -> None:
