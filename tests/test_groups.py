@@ -252,6 +252,33 @@ def test_one_that_knows_no_savepoints(group: Group, fails: bool) -> None:
     assert group.effects() == dict.fromkeys([*others, *([] if fails else [odd])], 1)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_that_goes_back_to_a_savepoint_of_another(
+    group: Group, fails: bool
+) -> None:
+    """It can't undo what another has done: then each runs by itself."""
+    left: list[Any] = []
+
+    def leave(service: Any, jobid: int, input: Any) -> None:
+        left.append(transaction.savepoint())
+        group._write(service, jobid, input)
+
+    def go_back(service: Any) -> None:
+        if left:
+            left.pop().rollback()
+            if fails:
+                raise TaskError("as told")
+
+    register_full("leave", leave)
+    group.register(go_back)
+    first, odd, last = group.add("leave", "odd", "write")
+    assert group.run() + group.run() == [first, odd, last]
+    assert group.status(odd) == ("error" if fails else "completed")
+    done = [first, last] if fails else [first, odd, last]
+    assert {group.status(jobid) for jobid in (first, last)} == {"completed"}
+    assert group.effects() == dict.fromkeys(done, 1)
+
+
 def test_one_that_was_cancelled(group: Group) -> None:
     """A job that was cancelled after the claim is not begun."""
     ids = group.add("write", "write", "write")
