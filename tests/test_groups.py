@@ -385,6 +385,27 @@ def test_a_processor_that_is_stopped_in_a_group(group: Group, sociable: None) ->
     check_committed(group.db)
 
 
+def test_one_that_waits_for_others_is_not_overdue(group: Group) -> None:
+    """The time of a job is what its task takes, not what its group does."""
+    runs: dict[int, Run] = {}
+    overdue: list[float] = []
+
+    def wait(service: Any) -> None:
+        threading.Event().wait(0.06)
+        overdue.extend(run.overdue for run in runs.values())
+
+    group.register(wait)
+    group.service.add("write", timeout=0.05)
+    group.add("odd")
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        runs |= {jobid: Run(session.environment) for jobid in claimed}
+        session.run_group(runs, key, lambda: True)
+        session.leave()
+    assert overdue == [0, 0]
+
+
 def test_one_that_breaks_the_connection(
     group: Group, sociable: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
