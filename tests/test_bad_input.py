@@ -24,6 +24,13 @@ from lovely.remotetask.processor import SimpleProcessor
 from tests.support import counts
 
 
+class OneWay(Exception):
+    """Can be pickled, but not loaded again."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
 class Refuses:
     """Can't be pickled, for a reason of its own."""
 
@@ -66,6 +73,13 @@ BAD_ADDS: list[tuple[str, dict[str, Any], type[Exception], type[Exception], str]
     ("echo", {"input": lambda: 1}, Unpicklable, TypeError, "'echo' can't be stored"),
     ("echo", {"input": threading.Lock()}, Unpicklable, TypeError, "'echo'.*lock"),
     ("echo", {"input": [{1: Refuses()}]}, Unpicklable, TypeError, "not this one"),
+    (
+        "echo",
+        {"input": {"error": OneWay("one", "two")}},
+        Unpicklable,
+        TypeError,
+        "loaded again",
+    ),
 ]
 
 

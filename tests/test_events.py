@@ -11,7 +11,7 @@ import zope.event
 from zope.interface.verify import verifyObject
 
 from lovely.remotetask import interfaces
-from tests.support import counts, processing, wait_until
+from tests.support import counts, processing, wait_for_status, wait_until
 
 
 @pytest.fixture
@@ -115,6 +115,38 @@ def test_subscriber_to_a_failure(
     assert service.getError(1) == "of its own"
     assert "error in a subscriber" in caplog.text
     assert "spoilt" not in service.__parent__
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_subscriber_that_would_end_a_worker(
+    service: Any, db: Any, error: type[BaseException]
+) -> None:
+    """A subscriber to a failure can't end the thread that tells it."""
+
+    def subscriber(event: Any) -> None:
+        if interfaces.IJobFailed.providedBy(event):
+            raise error
+
+    zope.event.subscribers.append(subscriber)
+    ids = [service.add("fail"), service.add("echo")]
+    transaction.commit()
+    with processing(service):
+        for jobid, status in zip(ids, ["error", "completed"], strict=True):
+            wait_for_status(db, jobid, status)
+
+
+def test_subscriber_that_is_interrupted(service: Any) -> None:
+    """KeyboardInterrupt in a subscriber goes to the caller who processes jobs."""
+
+    def subscriber(event: Any) -> None:
+        if interfaces.IJobFailed.providedBy(event):
+            raise KeyboardInterrupt
+
+    zope.event.subscribers.append(subscriber)
+    jobid = service.add("fail")
+    with pytest.raises(KeyboardInterrupt):
+        service.process()
+    assert service.getStatus(jobid) == "error"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from tests.support import ask
 
 ROOT = Path(__file__).parents[1]
 
-#: It ends while a job runs; told how long that takes, and how long the exit waits.
+#: It ends while a job runs; told how long that takes, how long the
+#: exit waits, and whether to stop and start before.
 PROGRAM = """
 import sys, threading
 import transaction, ZODB
@@ -42,13 +43,16 @@ print(service.add("work"), service.add("work"))
 transaction.commit()
 service.startProcessing()
 assert begun.wait(20)
+if sys.argv[4:] == ["again"]:
+    service.stopProcessing()
+    service.startProcessing()
 """
 
 
-def run(path: Path, job: float, wait: float) -> Any:
+def run(path: Path, job: float, wait: float, *more: str) -> Any:
     """Run the program to its end; the database that it has left."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path), str(job), str(wait)],
+        [sys.executable, "-c", PROGRAM, str(path), str(job), str(wait), *more],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -60,15 +64,23 @@ def run(path: Path, job: float, wait: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("job", "wait", "first"),
-    [(0.2, 20.0, ("completed", 1, 0)), (60.0, 0.1, ("queued", 0, 0))],
-    ids=["finished", "given back"],
+    ("job", "wait", "more", "first"),
+    [
+        (0.2, 20.0, [], ("completed", 1, 0)),
+        (60.0, 0.1, [], ("queued", 0, 0)),
+        (60.0, 0.1, ["again"], ("queued", 0, 0)),
+    ],
+    ids=["finished", "given back", "given back by one that was stopped"],
 )
 def test_a_job_that_runs_at_the_end(
-    tmp_path: Path, job: float, wait: float, first: tuple[str, int, int]
+    tmp_path: Path,
+    job: float,
+    wait: float,
+    more: list[str],
+    first: tuple[str, int, int],
 ) -> None:
     """It is finished; or, if it takes too long, given back and not charged."""
-    db = run(tmp_path / "data.fs", job, wait)
+    db = run(tmp_path / "data.fs", job, wait, *more)
     try:
         check_committed(db)
         found = ask(

@@ -252,6 +252,33 @@ def test_one_that_knows_no_savepoints(group: Group, fails: bool) -> None:
     assert group.effects() == dict.fromkeys([*others, *([] if fails else [odd])], 1)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_that_goes_back_to_a_savepoint_of_another(
+    group: Group, fails: bool
+) -> None:
+    """It can't undo what another has done: then each runs by itself."""
+    left: list[Any] = []
+
+    def leave(service: Any, jobid: int, input: Any) -> None:
+        left.append(transaction.savepoint())
+        group._write(service, jobid, input)
+
+    def go_back(service: Any) -> None:
+        if left:
+            left.pop().rollback()
+            if fails:
+                raise TaskError("as told")
+
+    register_full("leave", leave)
+    group.register(go_back)
+    first, odd, last = group.add("leave", "odd", "write")
+    assert group.run() + group.run() == [first, odd, last]
+    assert group.status(odd) == ("error" if fails else "completed")
+    done = [first, last] if fails else [first, odd, last]
+    assert {group.status(jobid) for jobid in (first, last)} == {"completed"}
+    assert group.effects() == dict.fromkeys(done, 1)
+
+
 def test_one_that_was_cancelled(group: Group) -> None:
     """A job that was cancelled after the claim is not begun."""
     ids = group.add("write", "write", "write")
@@ -356,6 +383,27 @@ def test_a_processor_that_is_stopped_in_a_group(group: Group, sociable: None) ->
     assert [group.status(jobid) for jobid in others[half:]] == ["queued"] * half
     assert ask(group.db, lambda s: s.jobs[others[-1]].attempt) == 0
     check_committed(group.db)
+
+
+def test_one_that_waits_for_others_is_not_overdue(group: Group) -> None:
+    """The time of a job is what its task takes, not what its group does."""
+    runs: dict[int, Run] = {}
+    overdue: list[float] = []
+
+    def wait(service: Any) -> None:
+        threading.Event().wait(0.06)
+        overdue.extend(run.overdue for run in runs.values())
+
+    group.register(wait)
+    group.service.add("write", timeout=0.05)
+    group.add("odd")
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        runs |= {jobid: Run(session.environment) for jobid in claimed}
+        session.run_group(runs, key, lambda: True)
+        session.leave()
+    assert overdue == [0, 0]
 
 
 def test_one_that_breaks_the_connection(

@@ -277,3 +277,31 @@ def test_old_news(db: Any, found: int, left: int | None) -> None:
     with pytest.raises(WorkerLost):
         idle._claim(Late(idle, found))
     assert idle.key == left
+
+
+def test_calls_while_the_loop_runs(service: Any, db: Any) -> None:
+    """A call to a processor that runs takes no job which its threads have."""
+    opened, runs = threading.Event(), []
+
+    def wait(value: Any) -> None:
+        runs.append(value)
+        assert opened.wait(20)
+
+    register("wait", wait)
+    for number in range(2):
+        service.add("wait", number)
+    transaction.commit()
+    processor = MultiProcessor(db, ["service"], 0.05, maxThreads=2)
+    thread = threading.Thread(target=processor)
+    thread.start()
+    try:
+        wait_until(lambda: len(runs) == 2)
+        assert not processor.processNext()
+        assert processor.claimNextJob() is None
+        assert len(ask(db, lambda s: s.workers)) == 1
+    finally:
+        opened.set()
+        processor.stop()
+        thread.join(20)
+    assert sorted(runs) == [0, 1]
+    assert ask(db, lambda s: s.count("completed")) == 2

@@ -92,6 +92,13 @@ def test_what_is_an_outage(error: BaseException, expected: bool) -> None:
     assert is_outage(error) is expected
 
 
+def test_code_without_a_module() -> None:
+    """What a script raises that says nothing sensible of itself is none."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec("1 / 0", {"__name__": None})
+    assert not is_outage(caught.value)
+
+
 def test_a_lost_connection_is_an_outage(service: Any, lose: Lose) -> None:
     """So is what the database's own library raises, through the storage."""
     with pytest.raises(psycopg2.Error) as caught:

@@ -130,7 +130,7 @@ class Crew:
                     self._run(session, batch)
             except WorkerLost as error:
                 log.warning("%s", error)
-            except Exception as error:
+            except BaseException as error:
                 log_retry(threading.current_thread().name, error)
                 close(session)
                 session = None
@@ -227,7 +227,7 @@ class Crew:
             raise
 
 
-def log_retry(what: object, error: Exception) -> None:
+def log_retry(what: object, error: BaseException) -> None:
     """Say that something has failed and is tried again."""
     if is_outage(error):
         log.warning("%s: the storage fails, trying again: %r", what, error)

@@ -64,6 +64,10 @@ class Run:
             "attempt": job.attempt,
         }
 
+    def end(self) -> None:
+        """The task is over: in a group, it waits for the others to be committed."""
+        self._deadline = None
+
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Its records carry service, job id, task and attempt."""
@@ -81,9 +85,10 @@ class Run:
     @property
     def overdue(self) -> float:
         """For how many seconds the job has been over its time; 0 if it is not."""
-        if self._deadline is None:
+        deadline = self._deadline
+        if deadline is None:
             return 0.0
-        return max(0.0, self._environment.monotonic() - self._deadline)
+        return max(0.0, self._environment.monotonic() - deadline)
 
     def checkCancelled(self) -> None:
         """Stop here if the job was cancelled, or has used up its time.
@@ -140,3 +145,4 @@ def running(run: Run) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+        run.end()

@@ -97,6 +97,8 @@ class InvalidType(RemoteTaskError, TypeError):
 class Unpicklable(RemoteTaskError, TypeError):
     """A job's input or output can't be stored in the database.
 
+    It can't be pickled, or what is pickled can't be loaded again.
+
     Raised by ``add`` for an input; a job whose task returns such a value fails
     with it.  Use plain values, module-level classes, or persistent objects.
     """

@@ -8,6 +8,7 @@ the job are one commit, or the writes are undone and the failure is noted.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,7 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.own import pause
-from lovely.remotetask.pickling import check_changes, check_picklable
+from lovely.remotetask.pickling import check_changes, check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.states import (
@@ -108,7 +109,9 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         job.begin(started)
         notify(events.JobStarted(job, service))
         output = task(service, job.id, job.input)
-    check_picklable(output, f"The output of task {name!r}", service._p_jar)
+    check_storable(output, f"The output of task {name!r}", service._p_jar)
+    # The task may have changed it, and it is stored with the output.
+    check_storable(job.input, f"The input of task {name!r}", service._p_jar)
     return output
 
 
@@ -192,9 +195,12 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
     try:
         with Surroundings(service):
             notify(event)
-    except Exception:
+    except BaseException as error:
         log.exception("error in a subscriber to %r", event)
         undo()
+        main = threading.current_thread() is threading.main_thread()
+        if isinstance(error, KeyboardInterrupt) and main:
+            raise
 
 
 def _end(service: TaskService, job: Job, status: str) -> None:

@@ -24,6 +24,7 @@ def is_outage(error: BaseException) -> bool:
             error, (ReadOnlyError, TooLarge)
         )
     return isinstance(error, Exception) and any(
-        frame.f_globals.get("__name__", "").partition(".")[0] in STORAGES
+        # Code that is made while the program runs may have anything as its name.
+        str(frame.f_globals.get("__name__")).partition(".")[0] in STORAGES
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )

@@ -1,7 +1,9 @@
 """Whether a value can be stored in the database, before it is too late.
 
 ZODB pickles at commit.  A value that can't be pickled would break the whole
-transaction there; asked beforehand, it is an error of the one job.
+transaction there; asked beforehand, it is an error of the one job.  One that can't
+be loaded again would be worse: nobody could look at that job any more, neither
+processors nor ``clean``.
 """
 
 from __future__ import annotations
@@ -19,23 +21,46 @@ from lovely.remotetask.errors import Unpicklable
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
+class _Unpickler(pickle.Unpickler):
+    """Loads what a `_Pickler` has pickled."""
+
+    def __init__(self, file: io.BytesIO, others: list[Any]) -> None:
+        super().__init__(file)
+        self._others = others
+
+    def persistent_load(self, pid: int) -> Any:
+        return self._others[pid]
+
+
 class _Pickler(pickle.Pickler):
     """Pickles as ZODB does: persistent objects, and classes of them, by name."""
 
     jar: Any = None
 
     def __init__(self) -> None:
-        super().__init__(io.BytesIO(), protocol=3)
-        #: Persistent objects that are in no database yet.
-        self.new: list[Any] = []
+        self._file = io.BytesIO()
+        super().__init__(self._file, protocol=3)
+        #: Objects with records of their own, or references to such.
+        self._others: list[Any] = []
 
-    def persistent_id(self, obj: Any) -> str | None:
+    @property
+    def new(self) -> list[Any]:
+        """Persistent objects that are in no database yet."""
+        persistent = (obj for obj in self._others if isinstance(obj, Persistent))
+        return [obj for obj in persistent if obj._p_jar is None]
+
+    def persistent_id(self, obj: Any) -> int | None:
         if isinstance(obj, Persistent):
             self._check_connection(obj)
-            if obj._p_jar is None:
-                self.new.append(obj)
-            return "persistent"
-        return "reference" if isinstance(obj, WeakRef) else None
+        elif not isinstance(obj, WeakRef):
+            return None
+        self._others.append(obj)
+        return len(self._others) - 1
+
+    def load(self) -> None:
+        """Load what was pickled."""
+        self._file.seek(0)
+        _Unpickler(self._file, self._others).load()
 
     def _check_connection(self, obj: Any) -> None:
         """Databases that are used together share a mapping of connections."""
@@ -52,6 +77,27 @@ def check_picklable(value: object, what: str, jar: Any = None) -> list[Any]:
     """
     if type(value) in _PLAIN:
         return []
+    return _dump(value, what, jar).new
+
+
+def check_storable(value: object, what: str, jar: Any = None) -> None:
+    """The same, and if it can't be loaded again then.
+
+    Exceptions with several arguments are often of that kind.
+    """
+    if type(value) in _PLAIN:
+        return
+    pickler = _dump(value, what, jar)
+    try:
+        pickler.load()
+    except Exception as error:
+        raise Unpicklable(
+            f"{what} can't be stored, because it could not be loaded again: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _dump(value: object, what: str, jar: Any) -> _Pickler:
     pickler = _Pickler()
     pickler.jar = jar
     try:
@@ -61,7 +107,7 @@ def check_picklable(value: object, what: str, jar: Any = None) -> list[Any]:
             f"{what} can't be stored, because it can't be pickled: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return pickler.new
+    return pickler
 
 
 def check_changes(jar: Any) -> None:

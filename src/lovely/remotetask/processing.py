@@ -63,7 +63,13 @@ class Background:
             stop()
 
     def abandon(self) -> None:
-        """Tell it to give back the jobs that still run; return at once."""
+        """Tell it to give back the jobs that still run; return at once.
+
+        So is one told that it waits for.
+        """
+        previous = self._previous
+        if previous is not None:
+            previous.abandon()
         abandon = getattr(self._processor, "abandon", self.stop)
         abandon()
 

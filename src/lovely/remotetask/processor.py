@@ -108,8 +108,9 @@ class SimpleProcessor:
         self._stalled = False
         #: What was last wrong with the service's retention.
         self._complaint = ""
-        #: For claims outside the loop: the worker's key.
+        #: The worker's key, and that of claims by calls, outside the loop.
         self._key: int | None = None
+        self._caller: int | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {'/'.join(self.servicePath)}>"
@@ -144,7 +145,7 @@ class SimpleProcessor:
         self.stop()
 
     def hasJobsWaiting(self) -> bool:
-        with self._session() as session:
+        with self._session(None) as session:
             return session.has_jobs()
 
     def claimNextJob(self) -> int | None:
@@ -175,8 +176,11 @@ class SimpleProcessor:
 
         The crew goes on with its jobs meanwhile.
         """
+        if self._key is None and self._crew is None:
+            # What was claimed before the loop is for the crew.
+            self._key, self._caller = self._caller, None
         try:
-            with self._session() as session:
+            with self._session(self._key) as session:
                 self._serve(session)
         except ServiceNotFound as error:
             log.warning("%s", error)
@@ -291,8 +295,8 @@ class SimpleProcessor:
         self._overdue = {jobid for jobid, run in runs.items() if run.overdue}
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
-        session = Session(self.db, self.servicePath, self._key)
+    def _session(self, key: int | None) -> Iterator[Session]:
+        session = Session(self.db, self.servicePath, key)
         try:
             yield session
         finally:
@@ -300,15 +304,18 @@ class SimpleProcessor:
 
     @contextmanager
     def _claiming(self) -> Iterator[Session]:
-        """A session for single calls; the worker ends when it holds no job."""
-        with self._session() as session:
+        """A session for single calls; the worker ends when it holds no job.
+
+        It is not that of the loop, whose crew runs what that holds.
+        """
+        with self._session(self._caller) as session:
             session.register(1, self._lease)
             try:
                 yield session
             finally:
-                self._key = session.key
+                self._caller = session.key
                 if not session.held():
-                    self._key = None
+                    self._caller = None
                     session.leave()
 
 

@@ -226,7 +226,7 @@ class GroupRun:
             # If one can't go back to it, another way is found when one must.
             savepoint = transaction.savepoint(optimistic=True)
             try:
-                self._attempt(transaction, jobid)
+                self._attempt(transaction, savepoint, jobid)
             except _Apart:
                 raise
             except BaseException as error:
@@ -238,7 +238,7 @@ class GroupRun:
                 self._note(jobid, error)
         return []
 
-    def _attempt(self, transaction: Any, jobid: int) -> None:
+    def _attempt(self, transaction: Any, savepoint: Any, jobid: int) -> None:
         thread, service = self._thread, self._thread.service
         job = thread.begin(jobid)
         if job is None:
@@ -251,6 +251,10 @@ class GroupRun:
         if current_transaction(thread.manager) is not transaction:
             returned = Returned(output, started)
             raise _Apart(lambda run: run(returned))
+        if not savepoint.valid:
+            # It went back to a savepoint that another job of the group has left.
+            thread.abort()
+            raise _Apart(lambda run: run())
         if transaction.isDoomed():
             raise DoomedByTask("The task doomed the transaction.")
         complete(service, job, output, started)

@@ -32,7 +32,7 @@ from lovely.remotetask.execution import run_here
 from lovely.remotetask.interfaces import ITask, ITaskService
 from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import Lanes
-from lovely.remotetask.pickling import check_picklable
+from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
 from lovely.remotetask.queue import QueueReader, QueueView
@@ -141,10 +141,10 @@ class TaskService(Persistent):
         elif at is not None:
             due = times.check_at(at)
         policy = None if retry is None else check_policy("retry", retry)
-        check_picklable(policy, "retry: the policy")
+        check_storable(policy, "retry: the policy")
         if timeout is not None:
             timeout = float(times.check_seconds("timeout", timeout))
-        check_picklable(input, f"The input for task {task!r}", self._p_jar)
+        check_storable(input, f"The input for task {task!r}", self._p_jar)
         job = Job(0, str(task), input, now)
         job.limit(policy, timeout)
         status = states.STARTLATER if startLater else states.QUEUED
