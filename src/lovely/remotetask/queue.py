@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lovely.remotetask import times
 from lovely.remotetask.job import Job
 from lovely.remotetask.states import QUEUED, SCHEDULED
+from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
     from lovely.remotetask.blocks import Block
@@ -122,26 +122,27 @@ class QueueReader:
     def __init__(
         self,
         service: TaskService,
-        now: int | None = None,
+        clock: Clock | None = None,
         most: float = MOST_ENTRIES,
         *,
         suspects: bool = True,
     ) -> None:
-        """``now``, in microseconds since the epoch, stands in for the clock.
+        """``clock`` stands in for the system's, if it is given.
 
         Without ``suspects``, jobs that a worker was lost with are left alone.
         """
         self._most = most
-        clock = times.from_seconds(service.environment.time())
-        self._now = clock if now is None else now
-        #: What a given ``now`` is away from the clock: delays count from it.
-        self._shift = self._now - clock
+        self.clock = clock or Clock.of(service.environment.time())
+        self._now = self.clock.now
+        self._timetable = service._timetable
         self._table = service.jobs
         self._schedule = service._schedule
         self._suspects = service._suspects
         self._cursors = [LaneCursor(service._lanes, lane) for lane in service._lanes]
         #: (due, id): for the schedule; and done with there, and among the suspects.
         self._found: set[tuple[int, int]] = set()
+        #: Jobs that are to be left alone: they are paused.
+        self._resting: list[Job] = []
         self._gone: list[tuple[int, int]] = []
         self._taken: list[tuple[int, int]] = []
         self._looked_at = 0
@@ -191,17 +192,20 @@ class QueueReader:
     def save(self) -> bool:
         """Write down how far it has come; whether there was anything to write."""
         moved = [cursor.save() for cursor in self._cursors]
-        changed = any(moved) or bool(self._gone or self._found or self._taken)
+        planned = bool(self._gone or self._found or self._resting)
+        if planned:
+            self._timetable.note(self._now)
         for entry in self._gone:
             self._schedule.remove(entry)
         for entry in self._taken:
             self._suspects.remove(entry)
         for due, jobid in self._found:
             self._schedule.insert((due, jobid))
-            job = self._table[jobid]
-            if job._due != due:
-                job._due = due
-        self._gone, self._found, self._taken = [], set(), []
+            self._table[jobid].wait_in_schedule(due)
+        for job in self._resting:
+            job.wait_in_schedule(None)
+        changed = any(moved) or planned or bool(self._taken)
+        self._gone, self._found, self._taken, self._resting = [], set(), [], []
         return changed
 
     def _next(self) -> tuple[Job, Entry, int] | None:
@@ -213,8 +217,8 @@ class QueueReader:
                 return job, entry, source
             self._looked_at += 1
             self._pass(entry, source)
-            if source >= 0 and job is not None and entry.is_place_of(job):
-                self._find(job)
+            if job is not None and self._is_there(job, entry, source):
+                self._find(job, self.clock if source >= 0 else Clock(self._now))
         return None
 
     def _look(self, source: int) -> None:
@@ -244,18 +248,32 @@ class QueueReader:
             self._cursors[source].advance(entry)
         self._look(source)
 
+    def _is_there(self, job: Job, entry: Entry, source: int) -> bool:
+        """Whether an entry is the place where a job waits for a time."""
+        if job.status not in SCHEDULED:
+            return False
+        if source == _SCHEDULE:
+            return job.place == entry.time
+        return source >= 0 and entry.is_place_of(job)
+
     def _is_due(self, job: Job, entry: Entry, source: int) -> bool:
         if source == _FOUND:
             return True
         if source == _SCHEDULE:
-            return job.status in SCHEDULED and job._due == entry.time
+            # A run may be too late.
+            due = job.due_at(Clock(self._now)) if job.place == entry.time else None
+            return job.status in SCHEDULED and due is not None and due <= self._now
         return job.status == QUEUED and entry.is_place_of(job)
 
-    def _find(self, job: Job) -> None:
-        """If a lane had a job that waits for a time: keep it for the schedule."""
-        if job.status not in SCHEDULED:
+    def _find(self, job: Job, clock: Clock) -> None:
+        """If a lane had a job that waits for a time: keep it for the schedule.
+
+        So too if the schedule had one that is too late, and waits for its next time.
+        """
+        due = job.due_at(clock)
+        if due is None:
+            self._resting.append(job)
             return
-        due = job.due_after(self._shift)
         self._found.add((due, job.id))
         if due <= self._now:
             heappush(self._heap, (Entry(due, job.id), _FOUND))

@@ -16,6 +16,8 @@ from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
+from lovely.remotetask.times import Clock
+from lovely.remotetask.timetable import follow
 from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
 
 if TYPE_CHECKING:
@@ -125,15 +127,16 @@ class Session:
             if forgotten:
                 doubtful = [i for i in forgotten if service.jobs[i].crashes]
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
+            behind = follow(service, Clock.of(self.environment.time()))
             reader = QueueReader(service, suspects=suspects)
             reader.prefetch(limit)
             jobs = reader.take(limit)
             reader.save()
             if jobs:
-                service._workers.claim(service, key, jobs, held)
+                service._workers.claim(service, key, jobs, held, reader.clock)
             due = service._schedule.minKey()[0] if service._schedule else None
             suspect = bool(jobs and jobs[0].crashes)
-            due = 0 if reader.gave_up else due
+            due = 0 if reader.gave_up or behind else due
             growing = frozenset() if jobs else service._lanes.growing()
             return Claim([job.id for job in jobs], suspect, due, growing)
 
@@ -224,7 +227,8 @@ class Session:
                 service._requests.remove(jobid)
                 job = jobs.get(jobid)
                 if job is not None and job.status in CANCELLABLE:
-                    # It went back to the queue before it could be asked.
+                    # It went back to wait before it could be asked.
+                    service._workers.settle(service, job)
                     service._writer().move(job, CANCELLED)
                     announce_cancelled(service, job)
             return running
