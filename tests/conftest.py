@@ -19,6 +19,7 @@ from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
+from tests.cron import Scene
 from tests.storages import KINDS, Stores
 from tests.support import (
     Clocks,
@@ -111,6 +112,12 @@ def everywhere(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Any]:
 def service(db: Any, tasks: None) -> Any:
     """A committed service in the database's root, with two tasks."""
     return put_service(db)
+
+
+@pytest.fixture
+def scene(service: Any, environment: FakeEnvironment) -> Scene:
+    """A service with a fake clock, for cron jobs."""
+    return Scene(service, environment)
 
 
 @pytest.fixture

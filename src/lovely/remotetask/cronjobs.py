@@ -11,7 +11,13 @@ from lovely.remotetask.calendars import Numbers
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.retry import RetryPolicy
-from lovely.remotetask.states import CRONJOB, DELAYED, PROCESSING, REMOVABLE
+from lovely.remotetask.states import (
+    CRONJOB,
+    DELAYED,
+    PROCESSING,
+    REMOVABLE,
+    SCHEDULED,
+)
 
 if TYPE_CHECKING:
     from lovely.remotetask.environment import Environment
@@ -97,10 +103,12 @@ class CronJobs:
             raise InvalidArgument(f"jobid: {jobid} is no cron job.")
         if job.status in REMOVABLE:
             return False
-        now, went_on = self.environment.stamp(), job.plan.goes_on
+        now = self.environment.stamp()
+        place, went_on = job.place, job.plan.goes_on
         change(job, now)
-        if job.waits_for_time:
+        if job.status in SCHEDULED and (job.place is None or job.place != place):
             # Claims look there, and write the schedule, where many would conflict.
+            # What waits for a retry keeps its place, unless that is to be at once.
             job.queue_at(now)
             self._writer().note(job)
         elif job.status == PROCESSING and not went_on:

@@ -156,11 +156,6 @@ class CronJob(Job):
 
     # What the library does
 
-    @property
-    def waits_for_time(self) -> bool:
-        """Whether it waits for what is planned, or for a retry."""
-        return self.status in SCHEDULED
-
     def run_now(self, now: int) -> None:
         """Let it run at once: what waits for a retry is tried again."""
         if self._due is not None:
@@ -191,7 +186,7 @@ class CronJob(Job):
     def claimed(self, clock: Clock) -> None:
         if self._due is not None:
             self._due = None  # it is tried again
-        elif self.waits_for_time:
+        elif self.status in SCHEDULED:
             self.failed = 0
             self._leave_out(self.plan.take(clock, self._ended))
 
