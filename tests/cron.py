@@ -20,6 +20,9 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+#: What changes what is planned.
+VERBS = ["reschedule", "pause", "resume", "runNow"]
+
 
 class Scene:
     """A service, its clock, and the runs of its task ``note``: seconds after START."""
@@ -103,3 +106,18 @@ def outcomes(job: Any) -> list[tuple[float | None, str]]:
         for run in job.runs
         for text in [run.outcome]
     ]
+
+
+def claim(scene: Scene, session: Session, passed: float) -> int:
+    """What is due at a time is claimed, and the caller's transaction sees it."""
+    scene.environment.now = after(passed).timestamp()
+    (jobid,) = session.claim(session.own_key, 5).jobs
+    transaction.begin()
+    return jobid
+
+
+def end(session: Session, jobid: int) -> None:
+    """The run that was claimed is made; then what waits is looked at."""
+    session.run(jobid, session.own_key)
+    work(session)
+    transaction.begin()

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import transaction
-from transaction.interfaces import TransientError
 
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import DELAYED, PROCESSING, QUEUED
-from tests.cron import DAY, HOUR, MINUTE, Scene, after, outcomes, work
-from tests.races.interleaved import Client, clients
+from tests.cron import (
+    DAY,
+    HOUR,
+    MINUTE,
+    VERBS,
+    Scene,
+    after,
+    claim,
+    end,
+    outcomes,
+    work,
+)
 from tests.support import counts, register_full
-
-VERBS = ["reschedule", "pause", "resume", "runNow"]
-
-
-@pytest.fixture
-def session(scene: Scene) -> Iterator[Session]:
-    """A worker that stays."""
-    with scene.worker() as session:
-        yield session
-
-
-@pytest.fixture
-def client(db: Any) -> Iterator[Client]:
-    """Somebody else, with a transaction of their own."""
-    with clients(db, 1) as (client,):
-        yield client
-
-
-def claim(scene: Scene, session: Session, passed: float) -> int:
-    """What is due at a time is claimed, and the caller's transaction sees it."""
-    scene.environment.now = after(passed).timestamp()
-    (jobid,) = session.claim(session.own_key, 5).jobs
-    transaction.begin()
-    return jobid
-
-
-def end(session: Session, jobid: int) -> None:
-    """The run that was claimed is made; then what waits is looked at."""
-    session.run(jobid, session.own_key)
-    work(session)
-    transaction.begin()
 
 
 def test_update_changes_the_fields_only(scene: Scene) -> None:
@@ -267,61 +244,3 @@ def test_a_refused_plan_changes_nothing(scene: Scene) -> None:
         scene.service.reschedule(job.id)
     scene.commit()
     assert job.scheduledFor == after(3 * HOUR)
-
-
-def test_a_plan_does_not_meet_a_claim(
-    scene: Scene, session: Session, client: Client
-) -> None:
-    """To plan anew what is being claimed is a conflict, not a second run."""
-    job = scene.add(hour=3)
-    scene.process(0)
-    scene.environment.now = after(3 * HOUR).timestamp()
-    client.abort()
-    client.service.runNow(job.id)
-    assert session.claim(session.own_key, 5).jobs == [job.id]
-    with pytest.raises(TransientError):
-        client.commit()
-    end(session, job.id)
-    assert scene.runs == [3 * HOUR]
-
-
-@pytest.mark.parametrize("verb", ["runNow", "resume"])
-def test_a_verb_that_did_not_see_the_end(
-    scene: Scene, session: Session, client: Client, verb: str
-) -> None:
-    """A verb in a transaction from before a run's end is refused, not lost."""
-    job = scene.add(hour=3)
-    jobid = claim(scene, session, 3 * HOUR)
-    if verb == "resume":
-        scene.service.pause(jobid)
-        scene.commit()
-    client.abort()
-    getattr(client.service, verb)(jobid)
-    end(session, jobid)  # it waits again, as it was planned before
-    with pytest.raises(TransientError):
-        client.commit()
-    client.abort()
-    getattr(client.service, verb)(jobid)
-    client.commit()
-    again = 3 * HOUR + 1
-    assert scene.process(again) == [again] * (verb == "runNow")
-    assert job.scheduledFor == after(DAY + 3 * HOUR)
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_between_end_and_place(
-    scene: Scene, session: Session, client: Client, verb: str
-) -> None:
-    """A verb that did not see the end is not lost if nobody has looked since, too."""
-    job = scene.add(hour=3)
-    jobid = claim(scene, session, 3 * HOUR)
-    client.abort()
-    getattr(client.service, verb)(jobid)
-    session.run(jobid, session.own_key)
-    client.commit()
-    work(session)
-    transaction.begin()
-    assert len(scene.runs) == 1 + (verb == "runNow")
-    planned = None if verb == "pause" else after(DAY + 3 * HOUR)
-    assert job.scheduledFor == planned
-    scene.commit()
