@@ -9,7 +9,7 @@ import transaction
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import DoomedTransaction, TransientError
 
-from lovely.remotetask import crew
+from lovely.remotetask import pace
 from lovely.remotetask.service import TaskService
 from tests.support import (
     FakeEnvironment,
@@ -29,8 +29,8 @@ def run_all(
 ) -> Any:
     """A function that commits, processes all jobs, and commits or waits."""
     if request.param == "groups":
-        monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
-        monkeypatch.setattr(crew.Pace, "in_group", lambda self, waiting: waiting)
+        monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
+        monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting: waiting)
         service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
 
     def here() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import traceback
-from collections.abc import Callable
 from typing import Any
 
 import transaction
@@ -13,33 +9,16 @@ import ZODB
 from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask import processing as background
-from lovely.remotetask import producers, wakeup
+from lovely.remotetask import producers, signals, wakeup
 from tests.support import (
     ask,
     counts,
+    in_child,
     processing,
     put_service,
     register,
     wait_for_status,
 )
-
-
-def in_child(function: Callable[[], Any]) -> Any:
-    """Call a function in a forked process; what it returned."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            answer = json.dumps(function())
-        except BaseException:
-            answer = json.dumps(traceback.format_exc())
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        answer = pipe.read()
-    os.waitpid(pid, 0)
-    return json.loads(answer)
 
 
 def test_child_opens_the_database(path: str, tasks: None) -> None:
@@ -119,7 +98,7 @@ def test_locks_of_the_parent(tmp_path: Any, tasks: None) -> None:
             wait_for_status(mine._p_jar.db(), 1, "completed")
         return "done"
 
-    with background._lock, producers._pools_lock, wakeup._lock:
+    with background._lock, producers._pools_lock, wakeup._lock, signals._lock:
         assert in_child(child) == "done"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,15 +13,15 @@ import transaction
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
 
-from lovely.remotetask import crew
+from lovely.remotetask import crew, hand, pace
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import InvalidType, TaskError
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
-from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease
 from tests.races.interleaved import check_committed, clients
 from tests.support import (
+    FakeEnvironment,
     NoSavepoints,
     ask,
     processing,
@@ -313,8 +313,8 @@ def test_a_group_ends_in_time(group: Group) -> None:
 @pytest.fixture
 def sociable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads take as many jobs at a time as there are."""
-    monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
-    monkeypatch.setattr(crew.Pace, "in_group", lambda self, waiting: waiting)
+    monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
+    monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting: waiting)
 
 
 @pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
@@ -383,37 +383,50 @@ def _break(service: Any) -> None:
     connection.transaction_manager = None
 
 
-@pytest.fixture
-def idle(db: Any) -> Iterator[Any]:
-    """A crew without threads, to look at what it does with what it holds."""
-    options = {"open_session": None, "waitTime": 1, "groupFinish": True}
-    environment = type("Clock", (), {"monotonic": staticmethod(lambda: 0.0)})()
-    bell = Bell(db, b"\0" * 8)
-    return crew.Crew(0, 1, bell=bell, environment=environment, **options)  # type: ignore[arg-type]
-
-
-def test_suspects_and_failures_are_not_in_groups(idle: Any, sociable: None) -> None:
+def test_suspects_and_failures_are_not_in_groups(sociable: None) -> None:
     """Suspects, jobs that broke a group and those of another claim run apart."""
-    idle._waiting.extend(crew.Claimed(i, 1 if i < 7 else 2) for i in range(1, 9))
-    idle._suspect = 3
-    idle._alone[5] = None
+    held = hand.Hand(1, FakeEnvironment(), groups=True)
+    held.receive(1, [1, 2], suspect=False)
+    held.receive(1, [3], suspect=True)
+    held.receive(1, [4, 5, 6], suspect=False)
+    held.receive(2, [7, 8], suspect=False)
+    held.apart([5])
+    assert held.wants() == (100, set(), False)
     taken = []
-    while (batch := idle._take()) is not None:
+    while (batch := held.take()) is not None:
         taken.append(list(batch.runs))
+        assert held.wants()[1] == set(batch.runs)
+        assert held.done(batch, batch.runs, lost=False) is (3 in batch.runs)
     assert taken == [[1, 2], [3], [4], [5], [6], [7, 8]]
+    assert held.wants() == (100, set(), True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_is_not_over_waits_again(sociable: None, lost: bool) -> None:
+    """Jobs that could not be run are the next ones, unless their worker is lost."""
+    held = hand.Hand(1, FakeEnvironment(), groups=True)
+    held.receive(1, [1], suspect=True)
+    held.receive(1, [2, 3, 4], suspect=False)
+    first, second = held.take(), held.take()
+    assert first is not None
+    assert second is not None
+    assert list(second.runs) == [2, 3, 4]
+    assert held.done(second, [2], lost=lost) is False
+    assert held.done(first, [], lost=lost) is lost
+    assert held.take_all() == ([] if lost else [1, 3, 4])
 
 
 def test_pace_of_groups() -> None:
     """Groups are as large as is quick enough, and leave something to other threads."""
-    pace = crew.Pace(4)
-    assert pace.in_group(100) == 1
-    pace.took(0.1, 100)
+    quick = pace.Pace(4)
+    assert quick.in_group(100) == 1
+    quick.took(0.1, 100)
     for _ in range(20):
-        pace.took(0.1, 100)
-    assert pace.in_group(100) == 25
-    assert pace.in_group(1000) == crew.CLAIM_MOST
-    pace.took(60.0)
-    assert pace.in_group(100) == 1
+        quick.took(0.1, 100)
+    assert quick.in_group(100) == 25
+    assert quick.in_group(1000) == pace.CLAIM_MOST
+    quick.took(60.0)
+    assert quick.in_group(100) == 1
 
 
 @pytest.mark.parametrize("bad", [None, 1, "yes", 0.5])

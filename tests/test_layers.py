@@ -20,6 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
+    ["signals"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
     ["events", "schedule"],
@@ -37,8 +38,8 @@ LAYERS = [
     ["endings", "timetable"],
     ["workers"],
     ["execution", "health", "pruning"],
-    ["runs"],
-    ["session"],
+    ["runs", "pace"],
+    ["session", "hand"],
     ["crew"],
     ["processor", "processing"],
     ["cronjobs"],
@@ -52,6 +53,7 @@ EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
+    "postgresql": set(),
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

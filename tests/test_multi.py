@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import transaction
 
-from lovely.remotetask import crew
+from lovely.remotetask import crew, hand, pace
 from lovely.remotetask import processing as background
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
@@ -185,7 +185,7 @@ def add_behind(service: Any, gate: Gate) -> tuple[list[int], list[int]]:
 @pytest.fixture
 def at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims take a hundred jobs, however long those have taken."""
-    monkeypatch.setattr(crew.Pace, "in_hand", lambda self: 100)
+    monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
 
 
 @pytest.mark.usefixtures("at_a_time")
@@ -210,7 +210,7 @@ def test_behind_long_ones(
     service: Any, db: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has waited for too long for a thread goes back, and others run it."""
-    monkeypatch.setattr(crew, "PATIENCE", 0.01)
+    monkeypatch.setattr(hand, "PATIENCE", 0.01)
     long, behind = add_behind(service, gate)
     wait_until(lambda: count(db, "queued") == 10)
     assert count(db, "processing") == 2
@@ -245,16 +245,16 @@ def test_one_long_job_holds_nobody_up(service: Any, db: Any, gate: Gate) -> None
 
 def test_pace() -> None:
     """More and more quick jobs are in hand, and at once fewer when one takes long."""
-    pace = crew.Pace(2)
-    assert pace.in_hand() == 2
+    quick = pace.Pace(2)
+    assert quick.in_hand() == 2
     for _ in range(60):
-        pace.took(0.001)
-    growing = [pace.in_hand() for _ in range(12)]
+        quick.took(0.001)
+    growing = [quick.in_hand() for _ in range(12)]
     assert growing[:3] == [4, 8, 16]
     assert growing == sorted(growing)
-    assert growing[-1] == 2 * (1 + crew.CLAIM_MOST)
-    pace.took(60.0)
-    assert pace.in_hand() == 2
+    assert growing[-1] == 2 * (1 + pace.CLAIM_MOST)
+    quick.took(60.0)
+    assert quick.in_hand() == 2
 
 
 class Late:

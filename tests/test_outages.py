@@ -12,6 +12,7 @@ import pytest
 import transaction
 import ZODB
 from relstorage.adapters.interfaces import UnableToAcquireCommitLockError
+from relstorage.storage import RelStorage
 from relstorage.storage.interfaces import StorageDisconnectedDuringCommit
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import (
@@ -166,6 +167,20 @@ def test_a_job_that_brings_outages_fails(
         wait_for_status(db, harmless, COMPLETED)
     assert len(runs) == crew.MOST_OUTAGES
     assert ask(db, lambda s: s.jobs[poison].failed) == 1
+
+
+def test_connections_that_fail_at_once(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it does one whose storage fails when it is opened."""
+
+    def fail(storage: Any) -> None:
+        raise psycopg2.OperationalError("connection refused")
+
+    monkeypatch.setattr(RelStorage, "poll_invalidations", fail)
+    with pytest.raises(psycopg2.OperationalError):
+        Session(db, ["service"])
+    assert open_connections(db) == 1
 
 
 @pytest.mark.parametrize("number", [1, 2])

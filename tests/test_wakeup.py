@@ -184,18 +184,19 @@ def wait_until_idle(service: Any) -> None:
     wait_until(asleep)
 
 
-@pytest.fixture
-def found(tmp_path: Path) -> Iterator[Site]:
-    """A service on a server, processed here; it looks for jobs once a minute."""
-    with site(tmp_path) as found:
-        found.service.processorArguments = {"waitTime": 60}
+@pytest.fixture(
+    params=[pytest.param("ZEO", marks=pytest.mark.zeo), pytest.param("PostgreSQL")]
+)
+def found(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A service that others use too, processed here; it hardly looks for jobs."""
+    with site(tmp_path, request.param) as found:
+        found.service.processorArguments = {"waitTime": 3600}
         transaction.commit()
         with processing(found.service):
             wait_until_idle(found.service)
             yield found
 
 
-@pytest.mark.zeo
 def test_another_process_wakes_it(found: Site) -> None:
     """A job that another process commits is begun long before the next look."""
     with found.run("produce", 3, 1) as producer:
@@ -206,7 +207,6 @@ def test_another_process_wakes_it(found: Site) -> None:
     found.check()
 
 
-@pytest.mark.zeo
 def test_another_client_wakes_it(found: Site) -> None:
     """So is each job of another database object, as its lane grows and moves."""
     for number in range(1, 5):

@@ -6,7 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.benchmarks import adds, backlog, footprint, jobs, memory, schedule, starts
+from tests.benchmarks import (
+    adds,
+    backlog,
+    elsewhere,
+    footprint,
+    jobs,
+    memory,
+    processes,
+    schedule,
+    starts,
+)
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
 from tests.benchmarks.report import as_json, as_line
@@ -19,6 +29,13 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "starts": starts.starts,
     "memory": memory.memory,
     "jobs": jobs.jobs,
+    "processes": processes.processes,
+    "groups": jobs.groups,
+    "process-groups": processes.groups,
+    "rivals": processes.rivals,
+    "naps": jobs.naps,
+    "reach": elsewhere.reach,
+    "recovery": elsewhere.recovery,
     "idle": jobs.idle,
     "schedule": schedule.schedule,
 }

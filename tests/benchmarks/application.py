@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import zope.component
@@ -40,19 +40,21 @@ class Noop:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.called_at = 0.0
+        self.called_at = self.began_at = 0.0
         self.wanted = 0
         self.done = threading.Event()
 
     def expect(self, calls: int) -> None:
         """Set `done` once there were so many calls, of all."""
         self.wanted = calls
+        self.began_at = 0.0
         self.done.clear()
         if self.calls >= calls:
             self.done.set()
 
     def __call__(self, service: Any, jobid: int, input: Any) -> None:
         self.called_at = time.perf_counter()
+        self.began_at = self.began_at or self.called_at
         self.calls += 1
         if self.calls >= self.wanted:
             self.done.set()
@@ -78,11 +80,11 @@ class Application:
         service: TaskService = self.connection.root()[NAME]
         return service
 
-    def add(self) -> int:
+    def add(self, task: str = TASK) -> int:
         """One job in a transaction of its own; its id."""
         while True:
             self.manager.begin()
-            jobid = self.service.add(TASK, INPUT)
+            jobid = self.service.add(task, INPUT)
             if self._commit():
                 return jobid
 
@@ -90,6 +92,13 @@ class Application:
         """A bare commit of one of the small objects."""
         self.manager.begin()
         self.connection.root()[OBJECTS][index].value = f"{next(self._values):020}"
+        self.manager.commit()
+
+    def configure(self, factory: Any, **arguments: Any) -> None:
+        """How the service is processed, from the next start on."""
+        self.manager.begin()
+        self.service.processorFactory = factory
+        self.service.processorArguments = arguments
         self.manager.commit()
 
     def add_many(self, count: int, bulk: int) -> None:
@@ -140,14 +149,19 @@ def application(address: Address, objects: int = 1) -> Iterator[Application]:
 
 
 @contextmanager
-def noop_task() -> Iterator[Noop]:
-    """The task, registered."""
-    task, registry = Noop(), zope.component.getGlobalSiteManager()
-    registry.registerUtility(task, ITask, name=TASK)
+def registered(task: Any, name: str = TASK) -> Iterator[Any]:
+    """A task, registered within."""
+    registry = zope.component.getGlobalSiteManager()
+    registry.registerUtility(task, ITask, name=name)
     try:
         yield task
     finally:
-        registry.unregisterUtility(task, ITask, name=TASK)
+        registry.unregisterUtility(task, ITask, name=name)
+
+
+def noop_task() -> AbstractContextManager[Noop]:
+    """The task that does nothing, registered within."""
+    return registered(Noop())
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def own_conflicts() -> Iterator[OwnConflicts]:
 def produce(
     db: Any, index: int, inbox: Any, outbox: Any, own: OwnConflicts | None = None
 ) -> None:
-    """A member's life: take orders (what, seconds) until there is a None."""
+    """A member's life: take orders, the arguments of `turn`, until there is a None."""
     app = Application(db)
     actions: dict[str, Callable[[], object]] = {
         "add": app.add,
@@ -68,25 +68,32 @@ def produce(
     }
     try:
         while (order := inbox.get(timeout=PATIENCE)) is not None:
-            name, seconds = order
-            outbox.put(_turn(app, actions[name], seconds, own))
+            name, seconds, pace = order
+            outbox.put(turn(app, actions[name], seconds, pace, own))
     except BaseException as error:
         outbox.put(error)
     finally:
         app.close()
 
 
-def _turn(
+def turn(
     app: Application,
     action: Callable[[], object],
     seconds: float,
-    own: OwnConflicts | None,
+    pace: float = 0,
+    own: OwnConflicts | None = None,
 ) -> Turn:
+    """Do something over and over, for so many seconds.
+
+    With a ``pace``, so many times a second; else as fast as can be.
+    """
     done, conflicts, others = 0, app.conflicts, own.count if own else 0
     begun = now = time.perf_counter()
     while now < begun + seconds or not done:
         action()
         done += 1
+        if pace:
+            time.sleep(max(0.0, begun + done / pace - time.perf_counter()))
         now = time.perf_counter()
     others = own.count - others if own else 0
     return Turn(done, done / (now - begun), app.conflicts - conflicts, others)
@@ -122,10 +129,13 @@ class Crew:
     inboxes: list[Any]
     outbox: Any
 
-    def turn(self, name: str, seconds: float) -> Turn:
-        """All do the same for so many seconds; the sum of it."""
+    def turn(self, name: str, seconds: float, pace: float = 0) -> Turn:
+        """All do the same for so many seconds; the sum of it.
+
+        ``pace`` is that of each: so many times a second, if not 0.
+        """
         for inbox in self.inboxes:
-            inbox.put((name, seconds))
+            inbox.put((name, seconds, pace))
         turns = []
         for _ in self.inboxes:
             turn = self.outbox.get(timeout=PATIENCE + seconds)

@@ -1,52 +1,119 @@
-"""Jobs that do nothing, each its own commit; and a worker with nothing to do."""
+"""Jobs in this process: how many a second; and a worker with nothing to do."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
+from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from tests.benchmarks.application import (
     Application,
     Noop,
     application,
     noop_task,
     processing,
+    registered,
 )
-from tests.benchmarks.measure import Comparison, Figure, Scale, elapsed
-from tests.benchmarks.stores import STORES
+from tests.benchmarks.crew import thread_crew
+from tests.benchmarks.measure import Comparison, Figure, Scale
+from tests.benchmarks.stores import STORES, file_storage
+
+#: How a service is processed as a rule.
+USUAL: dict[str, Any] = {"waitTime": 1.0}
+#: How many short jobs finish in one commit.
+IN_GROUPS: dict[str, Any] = {**USUAL, "groupFinish": True}
+
+#: Jobs that wait for something outside: how long (seconds), and how many at a time.
+NAP = 0.05
+NAPPERS = 5
+
+
+class Nap(Noop):
+    """A task that sleeps."""
+
+    def __call__(self, service: Any, jobid: int, input: Any) -> None:
+        time.sleep(NAP)
+        super().__call__(service, jobid, input)
 
 
 def jobs(scale: Scale) -> Iterator[Figure]:
-    """No-op jobs a second in one background thread, against bare commits."""
-    for kind, store in STORES.items():
-        comparison = Comparison()
-        with store() as address, noop_task() as task, application(address) as app:
-            _rate_of_jobs(app, task, scale.jobs // 10)
-            _rate_of_commits(app, scale.seconds / 2)
-            for _ in range(scale.rounds):
-                comparison.turn(
-                    lambda: _rate_of_jobs(app, task, scale.jobs),
-                    lambda: _rate_of_commits(app, scale.seconds / 2),
-                )
-        yield comparison.figure(f"no-op jobs / bare commits, {kind}, 1 thread", 0.75)
+    """No-op jobs a second, each its own commit, against bare commits."""
+    what = "no-op jobs / bare commits"
+    for kind in STORES:
+        yield _against_commits(what, kind, 1, 0.75, scale)
+    yield _against_commits(what, "FileStorage", 4, 0.65, scale)
 
 
-def _rate_of_jobs(app: Application, task: Noop, count: int) -> float:
+def groups(scale: Scale) -> Iterator[Figure]:
+    """No-op jobs a second, many to a commit, against bare commits."""
+    what = "no-op jobs in groups / bare commits"
+    yield _against_commits(what, "FileStorage", 1, 5, scale, options=IN_GROUPS)
+
+
+def _against_commits(
+    what: str,
+    kind: str,
+    threads: int,
+    target: float,
+    scale: Scale,
+    *,
+    options: dict[str, Any] = USUAL,
+) -> Figure:
+    """As many threads that run jobs as those that commit."""
+    comparison = Comparison()
+    with ExitStack() as stack:
+        address = stack.enter_context(STORES[kind]())
+        task = stack.enter_context(noop_task())
+        app = stack.enter_context(application(address, threads))
+        crew = stack.enter_context(thread_crew(app, threads))
+        use_threads(app, threads, options)
+        rate_of_jobs(app, task, scale.jobs // 10)
+        crew.turn("bare", scale.seconds / 2)
+        for _ in range(scale.rounds):
+            comparison.turn(
+                lambda: rate_of_jobs(app, task, scale.jobs),
+                lambda: crew.turn("bare", scale.seconds / 2).rate,
+            )
+    who = "1 thread" if threads == 1 else f"{threads} threads"
+    return comparison.figure(f"{what}, {kind}, {who}", target)
+
+
+def use_threads(
+    app: Application, threads: int, options: dict[str, Any] = USUAL
+) -> None:
+    """How many jobs of the service run at a time, from the next start on."""
+    if threads == 1:
+        app.configure(SimpleProcessor, **options)
+    else:
+        app.configure(MultiProcessor, maxThreads=threads, **options)
+
+
+def rate_of_jobs(app: Application, task: Noop, count: int) -> float:
+    """Jobs a second, from the start of the first to the end of the last one."""
+    over = app.count("completed") + count
     app.add_many(count, count)
     task.expect(task.calls + count)
-    begun = time.perf_counter()
     with processing(app):
         assert task.done.wait(60 + count / 10)
-        seconds = time.perf_counter() - begun
+        while app.count("completed") < over:
+            time.sleep(0.0005)
+        seconds = time.perf_counter() - task.began_at
     return count / seconds
 
 
-def _rate_of_commits(app: Application, seconds: float) -> float:
-    done, spent = 0, 0.0
-    while spent < seconds or not done:
-        spent += elapsed(app.bare)
-        done += 1
-    return done / spent
+def naps(scale: Scale) -> Iterator[Figure]:
+    """Jobs a second that sleep 50 ms each, 5 at a time."""
+    with (
+        file_storage() as address,
+        registered(Nap()) as task,
+        application(address) as app,
+    ):
+        use_threads(app, NAPPERS)
+        rates = [rate_of_jobs(app, task, scale.naps) for _ in range(scale.rounds)]
+    what = f"jobs that sleep {1000 * NAP:.0f} ms, FileStorage, {NAPPERS} threads"
+    yield Figure(what, tuple(rates), "a second", 95, at_most=False)
 
 
 def idle(scale: Scale) -> Iterator[Figure]:
@@ -60,9 +127,8 @@ def idle(scale: Scale) -> Iterator[Figure]:
                 shares = [_idle_seconds(scale.idle_seconds) for _ in range(2)]
         note = f"without a worker {100 * min(without):.3f} %"
         percents = tuple(100 * share for share in shares)
-        yield Figure(
-            f"processor time of an idle worker, {kind}", percents, "%", note=note
-        )
+        what = f"processor time of an idle worker, {kind}"
+        yield Figure(what, percents, "%", 0.5, note=note)
 
 
 def _idle_seconds(seconds: float) -> float:

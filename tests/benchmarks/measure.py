@@ -34,6 +34,12 @@ class Scale:
     idle_seconds: float = 10.0
     #: Schedules whose next moment is looked for, per round.
     entries: int = 1_000
+    #: Worker processes; jobs that sleep; workers that are killed.
+    workers: int = 4
+    naps: int = 200
+    kills: int = 10
+    #: And such that seem to be on another host, with the default lease of a minute.
+    lost_hosts: int = 2
 
     def with_rounds(self, rounds: int | None) -> Scale:
         """The same with another number of rounds, if one is given."""
@@ -48,6 +54,9 @@ QUICK = Scale(
     starts=60,
     memory_jobs=20_000,
     idle_seconds=3.0,
+    naps=100,
+    kills=4,
+    lost_hosts=0,
 )
 TINY = Scale(
     rounds=1,
@@ -63,6 +72,10 @@ TINY = Scale(
     bulk=50,
     idle_seconds=0.1,
     entries=20,
+    workers=2,
+    naps=10,
+    kills=1,
+    lost_hosts=0,
 )
 
 

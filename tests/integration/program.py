@@ -1,6 +1,7 @@
 """What the tests' other processes do: produce jobs, or work on them.
 
     python -m tests.integration ADDRESS LOG produce COUNT BULK
+    python -m tests.integration ADDRESS LOG persist COUNT
     python -m tests.integration ADDRESS LOG work
 
 A line on standard output says how far it is; it ends when its standard input does.
@@ -11,6 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ import transaction
 from persistent import Persistent
 from transaction.interfaces import TransientError
 
+from lovely.remotetask.outages import is_outage
+from lovely.remotetask.own import close_connection
 from tests.storages import open_database
 from tests.support import register_full
 
@@ -46,10 +51,15 @@ def notes(log: str) -> list[list[str]]:
 
 
 def register_tasks(log: str) -> None:
-    """The tasks: ``count``, ``hang`` at the first attempt, ``die`` at each."""
+    """The tasks: ``count``; ``nap``; ``hang`` at first attempt, ``die`` at each."""
 
     def count(service: Any, jobid: int, effect: Effect) -> None:
         note(log, "run", jobid)
+        effect.done += 1
+
+    def nap(service: Any, jobid: int, effect: Effect) -> None:
+        note(log, "run", jobid)
+        time.sleep(0.1)
         effect.done += 1
 
     def hang(service: Any, jobid: int, effect: Effect) -> None:
@@ -61,7 +71,7 @@ def register_tasks(log: str) -> None:
         count(service, jobid, effect)
         os.kill(os.getpid(), 9)
 
-    for function in (count, hang, die):
+    for function in (count, nap, hang, die):
         register_full(function.__name__, function)
 
 
@@ -92,12 +102,43 @@ def produce(service: Any, log: str, count: int, bulk: int) -> None:
     transaction.abort()
 
 
-def work(service: Any) -> None:
+def once(db: Any, action: Callable[[Any], Any]) -> Any:
+    """Commit something, on a connection that is closed whatever fails."""
+    manager = transaction.TransactionManager(explicit=True)
+    connection = db.open(manager)
+    try:
+        with manager:
+            return action(connection.root()[NAME])
+    finally:
+        close_connection(connection)
+
+
+def insist(db: Any, action: Callable[[Any], Any]) -> Any:
+    """The same, until the storage does not fail."""
+    while True:
+        try:
+            return once(db, action)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            time.sleep(0.05)
+
+
+def persist(db: Any, count: int) -> None:
+    """Add jobs, one in a transaction, however often the storage fails."""
+    for number in range(count):
+        task = "count" if number % 3 else "nap"
+        insist(db, lambda service, task=task: service.add(task, Effect()))
+    print(count)
+    sys.stdin.read()
+
+
+def work(db: Any) -> None:
     """Process the service until the end."""
-    service.startProcessing()
+    insist(db, lambda service: service.startProcessing())
     print("working")
     sys.stdin.read()
-    assert service.stopProcessing(wait=True, timeout=20)
+    assert insist(db, lambda service: service.stopProcessing(wait=True, timeout=20))
 
 
 def main(address: str, log: str, what: str, *numbers: str) -> None:
@@ -106,12 +147,13 @@ def main(address: str, log: str, what: str, *numbers: str) -> None:
     register_tasks(log)
     db = open_database(address)
     try:
-        service = db.open().root()[NAME]
         if what == "produce":
             print("ready")
-            produce(service, log, *map(int, numbers))
+            produce(db.open().root()[NAME], log, *map(int, numbers))
+        elif what == "persist":
+            persist(db, *map(int, numbers))
         else:
-            work(service)
+            work(db)
     finally:
         transaction.abort()
         db.close()

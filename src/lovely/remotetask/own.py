@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import transaction
 from transaction import TransactionManager
 from transaction.interfaces import TransientError
 
@@ -49,6 +50,22 @@ def commit_retrying(manager: Any, environment: Environment, work: Callable[[], T
             manager.abort()
             raise
         pause(environment, tried)
+
+
+def open_connection(db: Any) -> Any:
+    """Open a connection that takes part in the transactions of this thread.
+
+    It does not look at the storage before a transaction begins.  If it did, and
+    the storage failed, ZODB would lose it, and could not close the database.
+    """
+    manager = transaction.manager.manager
+    explicit, manager.explicit = manager.explicit, True
+    try:
+        connection = db.open(transaction_manager=manager)
+    finally:
+        manager.explicit = explicit
+    connection.explicit_transactions = explicit
+    return connection
 
 
 def close_connection(connection: Any) -> None:

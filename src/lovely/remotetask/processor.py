@@ -200,15 +200,19 @@ class SimpleProcessor:
         """
         bell = self._bell = self._bell or Bell(session.jar.db(), session.oid)
         self._key = session.register(self.maxThreads, self._lease)
-        crew = self._crew = self._crew or Crew(
-            self.maxThreads,
-            self._key,
-            open_session=lambda: Session(self.db, self.servicePath),
-            bell=bell,
-            waitTime=self.waitTime,
-            groupFinish=self.groupFinish,
-            environment=session.environment,
-        )
+        if self._crew is None:
+            self._crew = Crew(
+                self.maxThreads,
+                self._key,
+                open_session=lambda: Session(self.db, self.servicePath),
+                bell=bell,
+                waitTime=self.waitTime,
+                groupFinish=self.groupFinish,
+                environment=session.environment,
+            )
+            # From the first job on, it can be seen whose threads they are.
+            self._crew.start()
+        crew = self._crew
         crew.key = self._key
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
         while self.running:
@@ -234,7 +238,7 @@ class SimpleProcessor:
             session.beat()
         if rescue.due(now):
             session.rescue()
-        with crew.take_back() as late:
+        with crew.take_late() as late:
             if late:
                 session.give_back(late)
         runs = crew.runs()

@@ -10,7 +10,7 @@ from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.execution import announce_cancelled, announce_failure
-from lovely.remotetask.own import close_connection, commit_retrying
+from lovely.remotetask.own import close_connection, commit_retrying, open_connection
 from lovely.remotetask.pruning import Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
@@ -50,7 +50,7 @@ class Session:
         Raise ServiceNotFound.
         """
         self.key = key
-        self.connection = db.open()
+        self.connection = open_connection(db)
         self.manager = self.connection.transaction_manager
         try:
             self.manager.begin()

@@ -1,9 +1,10 @@
 """Commit notifications: processors sleep until there is something to do.
 
 A processor waits on the bell of its service.  Whoever commits a job to that
-service in this process rings it.  Where the storage tells its clients what others
-have changed, as ZEO does, so does what other processes commit.  A lost
-notification costs time, never a job: processors look for themselves now and then.
+service in this process rings it.  So does what other processes commit, where the
+storage tells its clients what others have changed, as ZEO does, or where there are
+`signals`.  A lost notification costs time, never a job: processors look for
+themselves now and then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
+
+from lovely.remotetask import signals
 
 _lock = threading.Lock()
 _events: WeakKeyDictionary[Any, dict[bytes, WeakSet[Bell]]] = WeakKeyDictionary()
@@ -27,9 +30,10 @@ class Bell:
         self.interest: frozenset[bytes] = frozenset()
         with _lock:
             bells = _events.setdefault(db, {})
-            if not bells:
-                _listen(db)
+            first = not bells
             bells.setdefault(oid, WeakSet()).add(self)
+        if first:
+            _listen(db)
 
     def ring(self) -> None:
         """There may be something to do."""
@@ -46,11 +50,21 @@ class Bell:
 
 def notify(db: Any, oid: bytes) -> None:
     """A job of the service with this object id was committed: wake processors."""
-    if db not in _events:
-        return
+    if db in _events:
+        _ring(db, oid)
+    signals.send(db, oid)
+
+
+def _bells_of(db: Any, oid: bytes | None = None) -> list[Bell]:
+    """The bells of a service, or of all in a database."""
     with _lock:
-        bells = list(_events.get(db, {}).get(oid, ()))
-    for bell in bells:
+        services = _events.get(db, {})
+        found = services.values() if oid is None else [services.get(oid, ())]
+        return [bell for bells in found for bell in bells]
+
+
+def _ring(db: Any, oid: bytes | None) -> None:
+    for bell in _bells_of(db, oid):
         bell.ring()
 
 
@@ -79,11 +93,8 @@ class Listener:
         self._ring(None)
 
     def _ring(self, changed: frozenset[bytes] | None) -> None:
-        with _lock:
-            db = self._db()
-            services = () if db is None else list(_events.get(db, {}).values())
-            bells = [bell for service in services for bell in service]
-        for bell in bells:
+        db = self._db()
+        for bell in () if db is None else _bells_of(db):
             if changed is None or not bell.interest.isdisjoint(changed):
                 bell.ring()
 
@@ -94,6 +105,14 @@ def _listen(db: Any) -> None:
     # A storage with snapshots of its own (RelStorage) has no adapter, and no news.
     if adapter is not storage and hasattr(storage, "registerDB"):
         storage.registerDB(Listener(db, adapter))
+    known = ref(db)
+
+    def ring(oid: bytes | None) -> None:
+        db = known()
+        if db is not None:
+            _ring(db, oid)
+
+    signals.listen(db, ring)
 
 
 def _after_fork() -> None:

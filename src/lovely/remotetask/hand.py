@@ -1,0 +1,185 @@
+"""What a worker has in hand: jobs that wait for a thread, and those that run."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from lovely.remotetask.current import Run
+from lovely.remotetask.pace import Pace
+
+if TYPE_CHECKING:
+    from lovely.remotetask.environment import Environment
+
+#: What has waited for a thread for so long goes back to the queue (seconds).
+PATIENCE = 2.0
+
+
+class Claimed(NamedTuple):
+    """A job that was claimed for a worker."""
+
+    jobid: int
+    key: int
+
+
+class Batch(NamedTuple):
+    """The jobs that a thread has taken, to run them one after the other."""
+
+    #: The worker's key.
+    key: int
+    #: When it began, in seconds of `Environment.monotonic`.
+    since: float
+    #: By id, in their order: what their tasks see.
+    runs: dict[int, Run]
+
+
+class Broken(NamedTuple):
+    """How often a job broke its connection in a row, and with what at last."""
+
+    times: int = 0
+    error: BaseException | None = None
+
+
+class Hand:
+    """What a worker has in hand.  Any thread may use it."""
+
+    def __init__(self, threads: int, environment: Environment, *, groups: bool) -> None:
+        """``groups``: whether threads take several short jobs at a time."""
+        self._environment = environment
+        self._groups = groups
+        self._pace = Pace(threads)
+        #: Protects all of it; held for moments only.
+        self._lock = threading.Lock()
+        self._waiting: deque[Claimed] = deque()
+        self._returning: list[int] = []
+        self._running: list[Batch] = []
+        #: When a thread last took a job, or some were claimed.
+        self._moved = 0.0
+        #: The one that a worker was lost with before; None if there is none.
+        self._suspect: int | None = None
+        #: Jobs that are to run by themselves, and how they broke their connections.
+        self._alone: dict[int, Broken] = {}
+
+    def runs(self) -> dict[int, Run]:
+        """What the tasks of the jobs that run see, by id."""
+        with self._lock:
+            return self._runs()
+
+    def busy(self) -> int:
+        """How many threads run jobs."""
+        with self._lock:
+            return len(self._running)
+
+    def wants(self) -> tuple[int, set[int], bool]:
+        """What to claim: how many, which jobs are in hand, whether a suspect may be."""
+        with self._lock:
+            runs = self._runs()
+            room = max(self._pace.in_hand() - len(runs), 1)
+            return room, {*runs, *self._returning}, self._suspect is None
+
+    def receive(self, key: int, jobids: list[int], *, suspect: bool) -> None:
+        """Jobs were claimed for a worker; ``suspect`` if that is what the first is."""
+        with self._lock:
+            self._moved = self._environment.monotonic()
+            self._waiting.extend(Claimed(jobid, key) for jobid in jobids)
+            if suspect:
+                self._suspect = jobids[0]
+
+    def take(self) -> Batch | None:
+        """For a thread: the first job that waits, or a group of them."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            self._moved = self._environment.monotonic()
+            jobid, key = self._waiting.popleft()
+            batch = Batch(key, self._moved, {jobid: Run(self._environment)})
+            if self._groups and self._is_social(jobid):
+                self._fill(batch)
+            self._running.append(batch)
+            return batch
+
+    def troubles(self, jobid: int) -> Broken:
+        """How a job has broken its connections so far."""
+        return self._alone.get(jobid, Broken())
+
+    def apart(self, jobids: Collection[int], broken: Broken | None = None) -> None:
+        """From now on, these jobs run by themselves."""
+        with self._lock:
+            self._alone |= dict.fromkeys(jobids, broken or Broken())
+
+    def done(self, batch: Batch, over: Collection[int], *, lost: bool) -> bool:
+        """A thread is through: these jobs are over, the others wait again.
+
+        Not if they are ``lost``.  Return whether another suspect may be claimed now.
+        """
+        with self._lock:
+            self._running = [other for other in self._running if other is not batch]
+            left = [jobid for jobid in batch.runs if jobid not in over]
+            if not lost:
+                again = [Claimed(jobid, batch.key) for jobid in reversed(left)]
+                self._waiting.extendleft(again)
+            if over:
+                seconds = self._environment.monotonic() - batch.since
+                self._pace.took(seconds, len(over))
+            for jobid in over:
+                self._alone.pop(jobid, None)
+            return self._let_go_of_suspect(batch.runs if lost else over)
+
+    def give_up(self) -> None:
+        """The worker is lost, and so is what it has claimed."""
+        with self._lock:
+            self._take_all()
+            self._alone.clear()
+
+    def take_all(self) -> list[int]:
+        """Take back the jobs that have not begun."""
+        with self._lock:
+            return self._take_all()
+
+    @contextmanager
+    def take_late(self) -> Iterator[list[int]]:
+        """Take back what has waited for too long for a thread.
+
+        Within, the jobs still count as being in hand.
+        """
+        with self._lock:
+            waited = self._environment.monotonic() - self._moved
+            self._returning = self._take_all() if waited > PATIENCE else []
+        try:
+            yield self._returning
+        finally:
+            self._returning = []
+
+    def _runs(self) -> dict[int, Run]:
+        runs: dict[int, Run] = {}
+        for batch in self._running:
+            runs |= batch.runs
+        return runs
+
+    def _fill(self, batch: Batch) -> None:
+        """Take more of those that wait, as far as they may run in a group."""
+        most, waiting = self._pace.in_group(len(self._waiting) + 1), self._waiting
+        while len(batch.runs) < most and waiting:
+            jobid, key = waiting[0]
+            if key != batch.key or not self._is_social(jobid):
+                break
+            waiting.popleft()
+            batch.runs[jobid] = Run(self._environment)
+
+    def _is_social(self, jobid: int) -> bool:
+        return jobid not in self._alone and jobid != self._suspect
+
+    def _take_all(self) -> list[int]:
+        jobs = [claimed.jobid for claimed in self._waiting]
+        self._waiting.clear()
+        self._let_go_of_suspect(jobs)
+        return jobs
+
+    def _let_go_of_suspect(self, jobids: Collection[int]) -> bool:
+        gone = self._suspect in jobids
+        if gone:
+            self._suspect = None
+        return gone

@@ -1,0 +1,42 @@
+"""How many jobs a worker is to have in hand, from how long they have taken lately."""
+
+from __future__ import annotations
+
+#: A claim takes jobs for about so many seconds, and at most so many a thread.
+CLAIM_SECONDS = 0.2
+CLAIM_MOST = 100
+#: With group finish: how long a thread goes on with a group before it commits
+#: (seconds).
+GROUP_SECONDS = 0.1
+
+
+class Pace:
+    """How many jobs to have in hand, from how long they have taken lately.
+
+    The more at a time, the fewer commits; but what has been claimed waits for
+    this worker, while others might be free.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._average = 5 * CLAIM_SECONDS
+        self._last = threads
+
+    def took(self, seconds: float, jobs: int = 1) -> None:
+        """So many jobs took so long, all together."""
+        share = 1 - 0.8**jobs
+        self._average += share * (seconds / jobs - self._average)
+
+    def in_hand(self) -> int:
+        """How many jobs to have claimed: growing step by step, small at once."""
+        ahead = self._within(CLAIM_SECONDS)
+        self._last = min(self._threads * (1 + ahead), 2 * self._last)
+        return self._last
+
+    def in_group(self, waiting: int) -> int:
+        """How many of the jobs that wait a thread is to take for a group."""
+        fair = -(-waiting // self._threads)
+        return max(1, min(fair, self._within(GROUP_SECONDS)))
+
+    def _within(self, seconds: float) -> int:
+        return min(int(seconds / max(self._average, 1e-6)), CLAIM_MOST)
