@@ -149,6 +149,7 @@ def test_what_is_over(scene: Scene, verb: str) -> None:
     scene.commit()
     scene.process(0)
     assert [job.status for job in jobs] == ["cancelled", "completed"]
+    assert [(job.scheduledFor, job.upcoming(2)) for job in jobs] == [(None, [])] * 2
     assert [getattr(scene.service, verb)(job.id) for job in jobs] == [False, False]
     scene.commit()
     assert scene.process(DAY) == []
@@ -208,6 +209,7 @@ def test_run_now_of_a_date(scene: Scene) -> None:
     scene.service.runNow(job.id)
     scene.commit()
     assert scene.process(HOUR) == [HOUR]
+    assert (job.status, job.scheduledFor) == (DELAYED, after(3 * HOUR))
     assert scene.process(3 * HOUR) == [3 * HOUR]
     assert job.status == "completed"
 

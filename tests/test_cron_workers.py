@@ -19,6 +19,7 @@ from ZODB.utils import get_pickle_metadata, p64, u64
 
 from lovely.remotetask import times
 from lovely.remotetask.calendars import Fields
+from lovely.remotetask.current import Run
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.session import Session
 from lovely.remotetask.workers import Lease
@@ -249,6 +250,22 @@ def test_in_the_background(service: Any, db: Any) -> None:
 def _runs(db: Any, jobid: int) -> int:
     with db.transaction() as connection:
         return len(connection.root()["service"].jobs[jobid].runs)
+
+
+def test_a_group(scene: Scene, sessions: list[Session]) -> None:
+    """In a group, too, each cron job waits for its next run, whatever its run did."""
+    jobs = [scene.add(minute=0, retry=retry) for retry in (0, 0, 3)]
+    scene.fails = 2
+    session = sessions[0]
+    scene.environment.now += HOUR
+    claimed = session.claim(session.own_key, 5).jobs
+    runs = {jobid: Run(scene.environment) for jobid in claimed}
+    assert session.run_group(runs, session.own_key, lambda: True) == claimed
+    work(session)
+    transaction.begin()
+    check(scene.service)
+    assert [outcomes(job)[0][1] for job in jobs] == ["error", "error", "completed"]
+    assert [job.scheduledFor for job in jobs] == [after(2 * HOUR)] * 3
 
 
 def test_given_back_by_a_worker_that_stops(

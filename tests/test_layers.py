@@ -35,7 +35,7 @@ LAYERS = [
     ["writers"],
     ["producers"],
     ["queue"],
-    ["endings", "timetable"],
+    ["endings", "queueview", "timetable"],
     ["workers"],
     ["execution", "health", "pruning"],
     ["runs", "pace"],

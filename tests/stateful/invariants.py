@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lovely.remotetask.blocks import SLOTS
+from lovely.remotetask.job import CronJob
 from lovely.remotetask.queue import Entry
 from lovely.remotetask.states import (
-    CRONJOB,
     PROCESSING,
     QUEUED,
     SCHEDULED,
@@ -194,7 +194,8 @@ def claim_problems(job: Any, holders: Iterable[int]) -> Iterator[str]:
     keys = list(holders)
     if job.status == PROCESSING and keys != [job.claimant]:
         yield f"job {job.id} is processed by {job.claimant}, held by {keys}"
-    waits = job.status in {QUEUED, *SCHEDULED} - {CRONJOB}
+    waits = job.status == QUEUED
+    waits = waits or (job.status in SCHEDULED and not isinstance(job, CronJob))
     if waits and (keys or job.claimant is not None):
         yield f"job {job.id} is {job.status}, claimed by {job.claimant}, held by {keys}"
     if any(key != job.claimant for key in keys):

@@ -218,6 +218,8 @@ class ITaskService(Interface):
     def reschedule(jobid):
         """Plan a cron job anew from now on, after `ICronJob.update`.
 
+        What becomes of a run that has begun stays so.  A job that waits keeps its
+        status until its next run, also if it runs once now, or no longer only once.
         Return True, or False if the job is over.  Raise UnknownJob (a KeyError);
         InvalidArgument (a ValueError), also if it is no cron job.
         """
@@ -384,7 +386,8 @@ class ICronJob(IJob):
     """A job that comes back on a schedule, and keeps its id.
 
     ``output`` and ``error`` are the last ones, ``started`` and ``completed`` those of
-    the last attempt.  ``scheduledFor`` is when it runs next, None while it is paused.
+    the last attempt.  ``scheduledFor`` is when it runs next; None while it is paused,
+    and when it is over.
     """
 
     minute = Attribute("The minutes that it is due at, a tuple; () if not given.")

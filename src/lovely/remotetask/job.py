@@ -27,6 +27,7 @@ from lovely.remotetask.states import (
     DELAYED,
     ERROR,
     QUEUED,
+    REMOVABLE,
     SCHEDULED,
 )
 from lovely.remotetask.times import Clock
@@ -117,7 +118,8 @@ class CronJob(Job):
         return schedule.timeOfNextCall(Environment().time() if now is None else now)
 
     def upcoming(self, n: int) -> list[datetime | None]:
-        return [times.to_datetime(moment) for moment in self.plan.upcoming(n)]
+        upcoming = [] if self.status in REMOVABLE else self.plan.upcoming(n)
+        return [times.to_datetime(moment) for moment in upcoming]
 
     @property
     def paused(self) -> bool:
@@ -129,8 +131,9 @@ class CronJob(Job):
 
     @property
     def scheduledFor(self) -> datetime | None:
-        due = self.plan.asked if self._due is None else self._due
-        return times.to_datetime(self.plan.planned if due is None else due)
+        moments = self._due, self.plan.asked, self.plan.planned
+        due = next((moment for moment in moments if moment is not None), None)
+        return None if self.status in REMOVABLE else times.to_datetime(due)
 
     @property
     def runs(self) -> tuple[PastRun, ...]:
@@ -194,7 +197,7 @@ class CronJob(Job):
         if self.failed or self.crashes:
             return QUEUED
         self.plan.undo()
-        return DELAYED if self.plan.single else CRONJOB
+        return self._waiting
 
     def begin(self, moment: int) -> None:
         super().begin(moment)
@@ -214,7 +217,12 @@ class CronJob(Job):
         self._due, self.crashes = None, 0
         if status == CANCELLED or not self.plan.goes_on:
             return status
-        return CANCELLED if cancelled else CRONJOB
+        return CANCELLED if cancelled else self._waiting
+
+    @property
+    def _waiting(self) -> str:
+        """The status while it waits for what is planned."""
+        return DELAYED if self.plan.single else CRONJOB
 
     @property
     def _ended(self) -> int | None:

@@ -11,9 +11,8 @@ A reader changes nothing until it is told to: looking is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lovely.remotetask.job import Job
 from lovely.remotetask.states import QUEUED, SCHEDULED
@@ -282,39 +281,3 @@ class QueueReader:
 def is_ghost(job: Job) -> bool:
     """Whether a job has not been loaded from the database."""
     return job._p_changed is None
-
-
-class QueueView(Sequence[Job]):
-    """The jobs that are queued, in the order of lanes' entries; read-only.
-
-    Its length costs nothing; the rest walks through the queue.
-    """
-
-    def __init__(self, service: TaskService) -> None:
-        self._service = service
-
-    def __len__(self) -> int:
-        return self._service._lanes.count(QUEUED)
-
-    def __iter__(self) -> Iterator[Job]:
-        return map(
-            self._service.jobs.__getitem__, (entry.jobid for entry in self._entries())
-        )
-
-    def __getitem__(self, index: Any) -> Any:
-        return list(self)[index]
-
-    def _entries(self) -> list[Entry]:
-        suspects = [Entry(*entry, noted=True) for entry in self._service._suspects]
-        return sorted(filter(self._waits, [*suspects, *self._in_lanes()]))
-
-    def _in_lanes(self) -> Iterator[Entry]:
-        for lane in self._service._lanes:
-            cursor = LaneCursor(self._service._lanes, lane)
-            while (entry := cursor.current()) is not None:
-                cursor.advance(entry)
-                yield entry
-
-    def _waits(self, entry: Entry) -> bool:
-        job = self._service.jobs.get(entry.jobid)
-        return job is not None and job.status == QUEUED and entry.is_place_of(job)

@@ -36,7 +36,8 @@ from lovely.remotetask.lanes import Lanes
 from lovely.remotetask.pickling import check_picklable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
-from lovely.remotetask.queue import QueueReader, QueueView
+from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.queueview import QueueView
 from lovely.remotetask.retention import Keep, check_number
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
