@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import datetime
 from typing import Any
 
 import pytest
 import transaction
-import ZODB
 from transaction import TransactionManager
-from ZODB.MappingStorage import MappingStorage
 from ZODB.utils import get_pickle_metadata, p64, u64
 
-from lovely.remotetask import times
-from lovely.remotetask.calendars import Fields
 from lovely.remotetask.current import Run
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.session import Session
-from lovely.remotetask.workers import Lease
-from tests.cron import DAY, HOUR, MINUTE, START, Scene, after, outcomes, work
+from tests.cron import HOUR, Scene, after, outcomes, work
 from tests.races.interleaved import check_committed, clients
 from tests.stateful.invariants import check
 from tests.support import (
     PATIENCE,
-    FakeEnvironment,
     counts,
-    put_service,
     register,
     register_full,
     wait_until,
@@ -171,60 +161,6 @@ def test_many_that_are_due_at_once(scene: Scene, sessions: list[Session]) -> Non
     # A claim writes what it takes, and what they were in.
     assert len(records()[0]) < 5 * 2 + 10
     assert jobid > number
-
-
-def test_a_year_of_workers(environment: FakeEnvironment) -> None:
-    """In a simulated year with several workers, each planned run comes exactly once."""
-    chance = random.Random(7)
-    ran: Counter[tuple[int, datetime]] = Counter()
-
-    def note(service: Any, jobid: int, input: Any) -> None:
-        environment.now += chance.choice([0.0, 1.0, 40.0])
-        ran[jobid, service.jobs[jobid].runFor] += 1
-
-    register_full("note", note)
-    environment.now = START.timestamp()
-    db = ZODB.DB(MappingStorage())
-    service = put_service(db)
-    entries = [
-        {"hour": (3, 15), "timezone": "Europe/Vienna"},
-        {"dayOfMonth": 1, "timezone": "America/New_York"},
-        {"dayOfWeek": (0, 3), "hour": 2, "minute": 30, "timezone": "Europe/Berlin"},
-        {"hour": 12},
-    ]
-    for entry in entries:
-        service.addCronJob("note", **entry, missed="all")
-    transaction.commit()
-    with ExitStack() as stack:
-        workers = []
-        for _ in range(3):
-            session = stack.enter_context(closing(Session(db, ["service"])))
-            session.register(1, Lease())
-            workers.append(session)
-        while environment.now < START.timestamp() + 365 * DAY:
-            for session in chance.sample(workers, 2):
-                work(session)
-            environment.now += chance.choice([MINUTE, HOUR, 7 * HOUR, 2 * DAY])
-        end = environment.now = environment.now + DAY
-        work(workers[0])
-    transaction.begin()
-    check(service)
-    db.close()
-    assert set(ran.values()) == {1}
-    assert ran.keys() == _planned(entries, end)
-
-
-def _planned(entries: list[dict[str, Any]], end: float) -> set[tuple[int, Any]]:
-    """All that fields plan for the time of a simulation."""
-    start = times.from_datetime(START)
-    found = set()
-    for jobid, entry in enumerate(entries, 1):
-        fields = Fields.of(**entry)
-        moment = fields.next(start)
-        while moment is not None and moment <= times.from_seconds(end):
-            found.add((jobid, times.to_datetime(moment)))
-            moment = fields.next(moment)
-    return found
 
 
 def test_in_the_background(service: Any, db: Any) -> None:
