@@ -32,7 +32,6 @@ from lovely.remotetask.states import (
 
 CANCEL = "``cancel``"
 CLAIM = "a claim, or ``process``"
-CRON = "allowed for cron jobs; nothing does it yet"
 
 #: Who or what moves a job on.
 REASONS = {
@@ -42,13 +41,16 @@ REASONS = {
     (QUEUED, CANCELLED): CANCEL,
     (DELAYED, PROCESSING): f"{CLAIM}, once the time has come",
     (DELAYED, CANCELLED): CANCEL,
-    (CRONJOB, PROCESSING): CRON,
+    (CRONJOB, PROCESSING): f"{CLAIM}, once the next run is due",
     (CRONJOB, CANCELLED): CANCEL,
     (PROCESSING, COMPLETED): "the task returned",
     (PROCESSING, ERROR): "the attempt failed, for good",
     (PROCESSING, QUEUED): "release by a worker that stops, or rescue from a dead one",
-    (PROCESSING, DELAYED): "the attempt failed, and is to be repeated",
-    (PROCESSING, CRONJOB): CRON,
+    (
+        PROCESSING,
+        DELAYED,
+    ): "the attempt failed, and is to be repeated; or a date was given back",
+    (PROCESSING, CRONJOB): "a run of a cron job is over, or was given back",
     (PROCESSING, CANCELLED): "``cancel``, and the task stopped or failed",
     (ERROR, QUEUED): "``retry``, ``retryAll``",
     (CANCELLED, QUEUED): "``retry``",

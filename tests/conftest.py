@@ -19,6 +19,8 @@ from ZODB.FileStorage import FileStorage
 from zope.component.globalregistry import base
 
 from lovely.remotetask.service import TaskService
+from lovely.remotetask.session import Session
+from tests.cron import Scene
 from tests.storages import KINDS, Stores
 from tests.support import (
     Clocks,
@@ -111,6 +113,19 @@ def everywhere(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Any]:
 def service(db: Any, tasks: None) -> Any:
     """A committed service in the database's root, with two tasks."""
     return put_service(db)
+
+
+@pytest.fixture
+def scene(service: Any, environment: FakeEnvironment) -> Scene:
+    """A service with a fake clock, for cron jobs."""
+    return Scene(service, environment)
+
+
+@pytest.fixture
+def session(scene: Scene) -> Iterator[Session]:
+    """A worker of the scene, which stays."""
+    with scene.worker() as session:
+        yield session
 
 
 @pytest.fixture

@@ -25,6 +25,14 @@ def test_stamps_ascend() -> None:
     assert stamps == [100_000_000, 100_000_001, 100_000_002, 100_000_003, 200_000_000]
 
 
+def test_stamps_follow_a_clock_that_is_set_back() -> None:
+    """A clock that is set back by more than minutes is followed."""
+    environment = FakeEnvironment(10_000.0)
+    environment.stamp()
+    environment.now = 9_000.0
+    assert [environment.stamp() for _ in range(2)] == [9_000_000_000, 9_000_000_001]
+
+
 def test_real_clock_and_chance() -> None:
     """The real environment asks the system."""
     environment = Environment()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import ZODB
 from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask import states
+from lovely.remotetask.errors import InvalidArgument
+from lovely.remotetask.job import KEPT_RUNS
 from lovely.remotetask.task import EchoTask
 from tests.support import (
+    FakeEnvironment,
     ask,
     counts,
     processing,
@@ -134,3 +138,89 @@ def test_a_database_is_read_without_the_task(
         assert ask(other, lambda s: s.getError(jobid)) == "why"
     finally:
         other.close()
+
+
+def test_never_due(service: Any) -> None:
+    """Fault 5: what never matches is refused, and blocks nothing."""
+    with pytest.raises(InvalidArgument, match="never comes in month"):
+        service.addCronJob("echo", dayOfMonth=31, month=(2, 4))
+    job = service.jobs[service.addCronJob("echo", dayOfMonth=29, month=2)]
+    with pytest.raises(InvalidArgument, match="never comes in month"):
+        job.update(dayOfMonth=30, month=2)
+    jobid = service.add("echo", "behind")
+    service.process(0)
+    assert service.getResult(jobid) == "behind"
+    assert (job.status, job.scheduledFor.year) == ("cronjob", 1972)
+
+
+def test_far_dates(service: Any, environment: FakeEnvironment) -> None:
+    """Fault 6: dates past 2038 block nothing, to the year 9999."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+    once = service.addCronJob("echo", "last", at=last)
+    environment.now = datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp()
+    hourly = service.addCronJob("echo", "hourly", minute=0, missed="all")
+    yearly = service.addCronJob("echo", dayOfMonth=31, month=12, hour=12)
+    service.process()
+    service.process(last.timestamp())
+    assert [service.getStatus(jobid) for jobid in (once, hourly)] == ["completed"] * 2
+    assert len(service.jobs[hourly].runs) == KEPT_RUNS
+    assert service.getStatus(yearly) == "completed"
+    assert service.jobs[yearly].upcoming(1) == []
+
+
+def test_what_is_due_is_found_at_once(service: Any, db: Any) -> None:
+    """Fault 11: what is due is found without a look at all that is scheduled."""
+    for _ in range(500):
+        service.addCronJob("echo", dayOfMonth=1, minute=7)
+    due = service.addCronJob("echo", "due", delay=1)
+    service.process(0)
+    transaction.commit()
+    connection = db.open(transaction.TransactionManager())
+    other = connection.root()["service"]
+    other.processNext(1)
+    assert other.getResult(due) == "due"
+    assert loads(connection) < 30
+    connection.transaction_manager.abort()
+    connection.close()
+
+
+def test_times_are_aligned(service: Any, environment: FakeEnvironment) -> None:
+    """Fault 12: a time is that of a clock, in its zone, whenever the job was added."""
+    environment.now = datetime(2026, 7, 1, 14, 37, 12, tzinfo=timezone.utc).timestamp()
+    plain = service.addCronJob("echo", hour=3)
+    local = service.addCronJob("echo", hour=3, timezone="Europe/Vienna")
+    found = [str(service.jobs[jobid].scheduledFor) for jobid in (plain, local)]
+    assert found == ["2026-07-02 03:00:00+00:00", "2026-07-02 01:00:00+00:00"]
+
+
+def test_december_and_the_31st(service: Any) -> None:
+    """Fault 13: months are 1 to 12 and days 1 to 31, and others are refused."""
+    job = service.jobs[service.addCronJob("echo", dayOfMonth=31, month=12)]
+    assert job.timeOfNextCall(0) == 364 * 24 * 3600
+    for field in ("month", "dayOfMonth"):
+        with pytest.raises(InvalidArgument, match=f"{field}: from 1 to"):
+            service.addCronJob("echo", **{field: range(12)})
+
+
+def test_missed_runs_are_told(service: Any, environment: FakeEnvironment) -> None:
+    """Fault 14: runs that were missed are made up for, or noted as left out."""
+    jobids = [service.addCronJob("echo", every=60, missed=m) for m in ("all", "latest")]
+    environment.now += 185
+    service.process()
+    found = [[run.outcome for run in service.jobs[i].runs] for i in jobids]
+    assert found == [["completed"] * 3, ["skipped", "completed"]]
+
+
+def test_the_first_and_large_ids(service: Any) -> None:
+    """Fault 17: cron jobs, too, have ids from 1 on, and past 2**31."""
+    assert service.addCronJob("echo", minute=0) == 1
+    transaction.commit()
+    service._lanes._sequence.number = 2**32
+    transaction.commit()
+    for _ in range(200):
+        jobid = service.addCronJob("echo", "large", minute=0)
+    assert jobid > 2**32
+    service.process(0)
+    service.process(3600)
+    assert service.getResult(1) is None
+    assert service.getResult(jobid) == "large"

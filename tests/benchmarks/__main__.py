@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tests.benchmarks import (
     adds,
     backlog,
+    due,
     elsewhere,
     footprint,
     jobs,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "recovery": elsewhere.recovery,
     "idle": jobs.idle,
     "schedule": schedule.schedule,
+    "due": due.due,
 }
 
 

@@ -34,6 +34,9 @@ class Scale:
     idle_seconds: float = 10.0
     #: Schedules whose next moment is looked for, per round.
     entries: int = 1_000
+    #: The two numbers of scheduled entries that are compared.
+    few_entries: int = 100
+    many_entries: int = 100_000
     #: Worker processes; jobs that sleep; workers that are killed.
     workers: int = 4
     naps: int = 200
@@ -57,6 +60,7 @@ QUICK = Scale(
     naps=100,
     kills=4,
     lost_hosts=0,
+    many_entries=20_000,
 )
 TINY = Scale(
     rounds=1,
@@ -72,6 +76,8 @@ TINY = Scale(
     bulk=50,
     idle_seconds=0.1,
     entries=20,
+    few_entries=10,
+    many_entries=40,
     workers=2,
     naps=10,
     kills=1,

@@ -11,8 +11,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lovely.remotetask.blocks import SLOTS
+from lovely.remotetask.job import CronJob
 from lovely.remotetask.queue import Entry
-from lovely.remotetask.states import PROCESSING, QUEUED, SCHEDULED, STATUSES
+from lovely.remotetask.states import (
+    PROCESSING,
+    QUEUED,
+    SCHEDULED,
+    STATUSES,
+)
+from lovely.remotetask.times import Clock
+
+#: Any time: whether a job is due at some time does not depend on it.
+NOW = Clock(0)
 
 #: Where a job waits: ("lane", key, entry), ("suspects", entry) or ("schedule", due).
 Place = tuple[Any, ...]
@@ -131,7 +141,7 @@ def places(service: Any) -> dict[int, list[Place]]:
             found[entry.jobid].append(("suspects", entry))
     for due, jobid in service._schedule:
         job = service.jobs.get(jobid)
-        if job is not None and job.status in SCHEDULED and job._due == due:
+        if job is not None and job.status in SCHEDULED and job.place == due:
             found[jobid].append(("schedule", due))
     return found
 
@@ -153,7 +163,10 @@ def place_problems(service: Any) -> Iterator[str]:
     where = places(service)
     for job in service.jobs.values():
         found = where[job.id]
-        if job.status in {QUEUED, *SCHEDULED} and len(found) != 1:
+        resting = job.status in SCHEDULED and job.due_at(NOW) is None
+        if resting and any(kind == "schedule" for kind, *_ in found):
+            yield f"job {job.id} is paused and waits in {found}"
+        if job.status in {QUEUED, *SCHEDULED} and not resting and len(found) != 1:
             yield f"job {job.id} is {job.status} and waits in {found}"
         kind = "suspects" if job.crashes else "lane"
         if job.status == QUEUED and found[:1] and found[0][0] != kind:
@@ -174,11 +187,16 @@ def worker_problems(service: Any) -> Iterator[str]:
 
 
 def claim_problems(job: Any, holders: Iterable[int]) -> Iterator[str]:
-    """A job that is processed is held by its claimant; one that waits by nobody."""
+    """A job that is processed is held by its claimant; one that waits by nobody.
+
+    But a cron job may still be on the record of the worker that ran it last.
+    """
     keys = list(holders)
     if job.status == PROCESSING and keys != [job.claimant]:
         yield f"job {job.id} is processed by {job.claimant}, held by {keys}"
-    if job.status in {QUEUED, *SCHEDULED} and (keys or job.claimant is not None):
+    waits = job.status == QUEUED
+    waits = waits or (job.status in SCHEDULED and not isinstance(job, CronJob))
+    if waits and (keys or job.claimant is not None):
         yield f"job {job.id} is {job.status}, claimed by {job.claimant}, held by {keys}"
     if any(key != job.claimant for key in keys):
         yield f"job {job.id} was claimed by {job.claimant}, held by {keys}"

@@ -14,6 +14,9 @@ import socket
 import time
 from pathlib import Path
 
+#: A clock that is set back by more, in seconds, is followed.
+SET_BACK = 300
+
 
 def _read(path: str) -> str:
     try:
@@ -61,9 +64,12 @@ class Environment:
     def stamp(self) -> int:
         """Now, in microseconds since the epoch, and later than the last time.
 
-        Two threads that ask at the same instant may be told the same.
+        Two threads that ask at the same instant may be told the same.  A clock that
+        is set back far is followed: else what counts from a stamp would come as late.
         """
-        self._last_stamp = max(round(self.time() * 1_000_000), self._last_stamp + 1)
+        now = round(self.time() * 1_000_000)
+        set_back = self._last_stamp - now > SET_BACK * 1_000_000
+        self._last_stamp = now if set_back else max(now, self._last_stamp + 1)
         return self._last_stamp
 
     def monotonic(self) -> float:

@@ -18,6 +18,7 @@ from zope.event import notify
 
 from lovely.remotetask import events, times
 from lovely.remotetask.current import Run, running
+from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
@@ -39,6 +40,7 @@ from lovely.remotetask.states import (
     PROCESSING,
     TRANSITIONS,
 )
+from lovely.remotetask.times import Clock
 from lovely.remotetask.workers import put_back, start_attempts
 
 if TYPE_CHECKING:
@@ -50,8 +52,10 @@ log = logging.getLogger("lovely.remotetask")
 TRANSIENT_TRIES = 10
 
 
-def run_here(service: TaskService, jobid: int) -> None:
+def run_here(service: TaskService, jobid: int, clock: Clock | None = None) -> None:
     """Run a claimed job in the caller's thread and transaction.
+
+    ``clock`` is what it was claimed by, if not the system's.
 
     A conflict that the task raises makes it run again.  KeyboardInterrupt goes
     to the caller, and the job is queued as before.  Raise RollbackImpossible.
@@ -61,7 +65,7 @@ def run_here(service: TaskService, jobid: int) -> None:
         undo = _undo_point(service)
         started = service.environment.stamp()
         try:
-            _attempt_here(service, jobid, run, started)
+            _attempt_here(service, jobid, run, started, clock)
             return
         except BaseException as error:
             undo()
@@ -72,19 +76,21 @@ def run_here(service: TaskService, jobid: int) -> None:
             if not isinstance(error, TransientError):
                 break
         pause(service.environment, tried)
-    job = _still_claimed(service, jobid)
+    job = _still_claimed(service, jobid, clock)
     if job is not None:
         fail(service, job, failed)
 
 
-def _attempt_here(service: TaskService, jobid: int, run: Run, started: int) -> None:
+def _attempt_here(
+    service: TaskService, jobid: int, run: Run, started: int, clock: Clock | None
+) -> None:
     jar = service._p_jar
     with Surroundings(service) as surroundings:
         output = call_task(service, service.jobs[jobid], run, started)
         surroundings.renew()
         if jar is not None:
             current_transaction(jar.transaction_manager)
-        job = _still_claimed(service, jobid)
+        job = _still_claimed(service, jobid, clock)
         if job is not None:
             complete(service, job, output, started)
     if jar is not None:
@@ -118,7 +124,7 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
 def complete(service: TaskService, job: Job, output: Any, started: int) -> None:
     """The job is over, and well; within the surroundings of its task."""
     job.succeed(output, started, service.environment.stamp())
-    _end(service, job, COMPLETED)
+    end(service, job, COMPLETED)
     notify(events.JobCompleted(job, service))
 
 
@@ -127,20 +133,22 @@ def fail(service: TaskService, job: Job, failed: Failed) -> None:
     now = service.environment.stamp()
     job.fail(failed.failure, failed.started, now)
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
-        _end(service, job, CANCELLED)
+        end(service, job, CANCELLED)
         log.info("job %s of task %r was cancelled", job.id, job.task)
         announce_cancelled(service, job)
         return
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
     )
+    if pause is not None and not job.has_time_until(times.later(now, pause)):
+        pause = None
     again = "" if pause is None else f"; trying again in {pause:.3g} seconds"
     # A task that gives up by itself has said all; else the traceback is needed.
     told = isinstance(failed.error, TaskError)
     reason = failed.failure.message if told else failed.failure
     log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
     if pause is None:
-        _end(service, job, ERROR)
+        end(service, job, ERROR)
         announce_failure(service, job)
     else:
         job.wait_until(times.later(now, pause), relative=True)
@@ -203,22 +211,14 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
             raise
 
 
-def _end(service: TaskService, job: Job, status: str) -> None:
-    """The job is over.  What a worker holds is counted when it is settled."""
-    if job.claimant is None:
-        service._writer().move(job, status)
-    else:
-        job.enter(status)
-
-
-def _still_claimed(service: TaskService, jobid: int) -> Job | None:
+def _still_claimed(service: TaskService, jobid: int, clock: Clock | None) -> Job | None:
     """The job, claimed again if the task ended the caller's transaction.
 
     None if the job was added, or taken, by what the task has aborted.
     """
     job = service.jobs.get(jobid)
     if job is not None and PROCESSING in TRANSITIONS[job.status]:
-        start_attempts(service, [job], None)
+        start_attempts(service, [job], None, clock)
     return job if job is not None and job.status == PROCESSING else None
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "PROCESSING",
     "QUEUED",
     "STARTLATER",
+    "ICronJob",
     "IJob",
     "IJobAdded",
     "IJobCancelled",
@@ -155,6 +156,91 @@ class ITaskService(Interface):
         Raise UnknownTask (a ValueError), InvalidType (a TypeError),
         InvalidArgument (a ValueError) or Unpicklable (a TypeError).  After an
         error nothing is added, and the transaction can go on.
+        """
+
+    def addCronJob(  # noqa: PLR0917 - its old, public shape
+        task,
+        input=None,
+        minute=(),
+        hour=(),
+        dayOfMonth=(),
+        month=(),
+        dayOfWeek=(),
+        delay=None,
+        *,
+        cron=None,
+        every=None,
+        at=None,
+        timezone=None,
+        missed="latest",
+        grace=None,
+        overlap="skip",
+        retry=None,
+        timeout=None,
+    ):
+        """Ask for a task to be run on a schedule; return the id of the new job.
+
+        The job keeps its id.  Between its runs it is ``cronjob``; an error does not
+        end it.
+
+        ``task``, ``input``, ``retry``, ``timeout``
+            as for `add`.  A run that failed is tried again if that is before the
+            next one that is planned.
+        ``minute``, ``hour``, ``dayOfMonth``, ``month``, ``dayOfWeek``
+            an int, or several: due when all that are given match.  Monday is 0.
+            Fields smaller than the smallest that is given have their first value.
+        ``cron``
+            an expression as cron has it, a str: ``"*/5 8-18 * * mon-fri"``.
+        ``every``
+            an interval of real time: a timedelta, or a number of seconds.
+        ``delay``, ``at``
+            once, after so many seconds, or at a moment, an aware datetime.  Until
+            then the job is ``delayed``; then it is over, as others are.
+        ``timezone``
+            of fields and ``cron``: the name of a time zone; UTC by default.
+        ``missed``
+            what becomes of runs that could not begin when they were due:
+            ``'latest'``: one run makes up for all; ``'skip'``: none is made up
+            for; ``'all'``: each is, at most the 100 latest ones.
+        ``grace``
+            seconds that a run may be late; later it is left out.  With ``'skip'``
+            60 by default.
+        ``overlap``
+            if a run is due while the one before it is not over: ``'skip'`` it,
+            or ``'queue'`` one more to begin then.
+
+        Give just one kind of schedule.  Raise UnknownTask (a ValueError),
+        InvalidArgument (a ValueError), InvalidType (a TypeError), Unpicklable (a
+        TypeError), or NotInstalled if nothing is there that reads ``cron``.  After
+        an error nothing is added.
+        """
+
+    def reschedule(jobid):
+        """Plan a cron job anew from now on, after `ICronJob.update`.
+
+        What becomes of a run that has begun stays so.  A job that waits keeps its
+        status until its next run, also if it runs once now, or no longer only once.
+        Return True, or False if the job is over.  Raise UnknownJob (a KeyError);
+        InvalidArgument (a ValueError), also if it is no cron job.
+        """
+
+    def pause(jobid):
+        """Let no other run of a cron job begin that is planned.
+
+        One that has begun is finished, its retries too.  Return and raise as
+        `reschedule`.
+        """
+
+    def resume(jobid):
+        """Let a cron job that was paused go on: it is planned anew from now on.
+
+        Return and raise as `reschedule`.
+        """
+
+    def runNow(jobid):
+        """Run a cron job at once, or once more if it is running, whatever is planned.
+
+        Also if it is paused.  Return and raise as `reschedule`.
         """
 
     def startJob(jobid):
@@ -296,6 +382,62 @@ class IJob(Interface):
     )
 
 
+class ICronJob(IJob):
+    """A job that comes back on a schedule, and keeps its id.
+
+    ``output`` and ``error`` are the last ones, ``started`` and ``completed`` those of
+    the last attempt.  ``scheduledFor`` is when it runs next; None while it is paused,
+    and when it is over.
+    """
+
+    minute = Attribute("The minutes that it is due at, a tuple; () if not given.")
+    hour = Attribute("The hours, likewise.")
+    dayOfMonth = Attribute("The days of the month, likewise.")
+    month = Attribute("The months, likewise.")
+    dayOfWeek = Attribute("The days of the week, likewise; Monday is 0.")
+    delay = Attribute("The delay in seconds, if it was given one, or None.")
+    paused = Attribute("Whether it is paused.")
+    runFor = Attribute(
+        "The moment that the last run was planned for; None if somebody asked for it."
+    )
+    runs = Attribute(
+        "The last runs, oldest first: a tuple of at most 10 "
+        "`lovely.remotetask.job.PastRun` (planned, started, ended, outcome, error)."
+    )
+
+    def update(
+        minute=(),
+        hour=(),
+        dayOfMonth=(),
+        month=(),
+        dayOfWeek=(),
+        delay=None,
+        *,
+        cron=None,
+        every=None,
+        at=None,
+        timezone=None,
+        missed=None,
+        grace=None,
+        overlap=None,
+    ):
+        """Change the schedule, which is given as for `ITaskService.addCronJob`.
+
+        What is planned already stays so, until `ITaskService.reschedule`.  Without a
+        schedule, only the rest is changed; what is None there stays, and so does the
+        zone.  Raise as ``addCronJob``; after an error nothing is changed.
+        """
+
+    def timeOfNextCall(now=None):
+        """When it is due after ``now``: seconds since the epoch, an int, or None.
+
+        By the schedule alone, not by what is planned.
+        """
+
+    def upcoming(n):
+        """The next moments that are planned, at most ``n``: aware datetimes."""
+
+
 class IProcessor(Interface):
     """Takes jobs of one service and runs them until it is stopped.
 
@@ -344,11 +486,11 @@ class IJobStarted(IJobEvent):
 
 
 class IJobCompleted(IJobEvent):
-    """The task returned, and the job is about to be committed."""
+    """The task returned, and its job or run is about to be committed."""
 
 
 class IJobFailed(IJobEvent):
-    """The job ended in ``error``."""
+    """The job ended in ``error``, or a run of a cron job failed for good."""
 
 
 class IJobCancelled(IJobEvent):

@@ -1,271 +1,245 @@
-"""A job: one request to run a task once."""
+"""The kinds of jobs: those that are over when they have run, and those that come back.
+
+The names of both classes are in databases.
+"""
 
 from __future__ import annotations
 
-import struct
-import traceback
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from persistent import Persistent
 from zope.interface import implementer
 
-from lovely.remotetask import states, times
+from lovely.remotetask import times
+from lovely.remotetask.attempts import Attempt, Failure, PastRun
+from lovely.remotetask.basejob import KEPT_FAILURES, BaseJob
+from lovely.remotetask.calendars import Fields, Numbers
 from lovely.remotetask.environment import Environment
-from lovely.remotetask.interfaces import IJob
-from lovely.remotetask.retry import RetryPolicy
+from lovely.remotetask.errors import TaskError
+from lovely.remotetask.interfaces import ICronJob, IJob
+from lovely.remotetask.plan import Plan
+from lovely.remotetask.schedule import Delay
+from lovely.remotetask.states import (
+    CANCELLED,
+    CRONJOB,
+    DELAYED,
+    ERROR,
+    QUEUED,
+    REMOVABLE,
+    SCHEDULED,
+)
+from lovely.remotetask.times import Clock
 
-#: So many failures of a job are kept, and so many characters of each text.
-KEPT_FAILURES = 5
-KEPT_TEXT = 20_000
+__all__ = ["KEPT_FAILURES", "Attempt", "CronJob", "Failure", "Job", "PastRun"]
 
-
-#: In a record: the status's place among STATUSES, and these numbers.  ZODB looks at
-#: each object in a record, and one string of bytes is only one.
-_NUMBERS = ("id", "_created", "attempt", "claimant", "_started", "_completed")
-_PACKED = struct.Struct(f"<B{len(_NUMBERS)}q")
-#: Where a number has its usual value.
-_NONE = -(2**63)
-_COMMON = frozenset({*_NUMBERS, "_status", "task", "input", "output"})
-
-
-class Failure(NamedTuple):
-    """Why an attempt failed, all of it text."""
-
-    type: str
-    message: str
-    traceback: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """Of an exception, whatever its methods do."""
-        name = type(error).__name__
-        try:
-            message = str(error)
-        except BaseException as unprintable:
-            message = f"({name} can't be shown: {type(unprintable).__name__})"
-        try:
-            text = "".join(traceback.format_exception(error))
-        except BaseException:
-            text = f"{name}: {message}\n"
-        return cls(name, _storable(message or name), _storable(text))
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.message}\n\n{self.traceback}"
-
-
-class Attempt(NamedTuple):
-    """One try to run a job; ``failure`` is None if it succeeded."""
-
-    number: int
-    started: datetime | None
-    ended: datetime | None
-    failure: Failure | None
-
-
-def _storable(text: str) -> str:
-    """Text that is not too long, without the surrogates that can't be encoded."""
-    if len(text) > KEPT_TEXT:
-        half = KEPT_TEXT // 2
-        text = f"{text[:half]}\n[...]\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+#: So many runs of a cron job are kept.
+KEPT_RUNS = 10
 
 
 @implementer(IJob)
-class Job(Persistent):
-    """See `IJob`.
+class Job(BaseJob):
+    """See `IJob`."""
 
-    What has its usual value is not kept: the class has it.
+
+@implementer(ICronJob)
+class CronJob(Job):
+    """See `ICronJob`.
+
+    Here is what became of its runs; what comes next is in its `Plan`.  If ``_due`` is
+    set, the run has failed and waits to be tried again.
     """
 
-    id: int = 0
-    task: str = ""
-    input: Any = None
-    output: Any = None
-    #: How many attempts have begun: counted before the task runs.
-    attempt: int = 0
-    #: The key of the worker that took the job last; None if none did.
-    claimant: int | None = None
-    #: When to try again, and for how long it may run (seconds), if the job says.
-    retry: RetryPolicy | None = None
-    timeout: float | None = None
-    #: How often it has failed since it was queued by hand.
-    failed: int = 0
-    #: How many workers were lost while they held the job.
-    crashes: int = 0
+    plan: Plan
+    #: The last runs: (planned, started, ended, outcome, message).
+    _runs: tuple[tuple[int | None, int | None, int | None, str, str | None], ...] = ()
 
-    _status = states.QUEUED
-    _created = 0
-    #: The time of its entry in a lane's log; None where its slot is its place.
-    _queued: int | None = None
-    #: When it becomes due, if it was given a time.
-    _due: int | None = None
-    #: Whether that was a delay, which counts from the time a processor is given.
-    _relative = False
-    _started: int | None = None
-    _completed: int | None = None
-    #: The last failed attempts: (number, started, ended, type, message, traceback).
-    _failures: tuple[tuple[int, int, int, str, str, str], ...] = ()
-
-    def __init__(
-        self, id: int, task: str, input: Any = None, created: int | None = None
+    def __init__(  # noqa: PLR0917 - its old, public shape
+        self,
+        id: int,
+        task: str,
+        input: Any = None,
+        minute: Numbers = (),
+        hour: Numbers = (),
+        dayOfMonth: Numbers = (),
+        month: Numbers = (),
+        dayOfWeek: Numbers = (),
+        delay: float | None = None,
+        *,
+        created: int | None = None,
+        **more: Any,
     ) -> None:
-        """``created`` is in microseconds since the epoch; now by default."""
-        self.id = id
-        self.task = task
-        if input is not None:
-            self.input = input
-        if created is None:
-            created = times.from_seconds(Environment().time())
-        self._created = created
+        """``more``: the other arguments of `update`."""
+        super().__init__(id, task, input, created)
+        # With what nothing is due by, for `update` to change.
+        self.plan = Plan()
+        self.update(minute, hour, dayOfMonth, month, dayOfWeek, delay, **more)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id!r}>"
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        """What nearly every job has is packed; the rest is a dict, if there is any."""
-        own = vars(self)
-        numbers = [own.get(name) for name in _NUMBERS]
-        packed = _PACKED.pack(
-            states.STATUSES.index(self._status),
-            *(_NONE if number is None else number for number in numbers),
+    def update(  # noqa: PLR0917 - its old, public shape
+        self,
+        minute: Numbers = (),
+        hour: Numbers = (),
+        dayOfMonth: Numbers = (),
+        month: Numbers = (),
+        dayOfWeek: Numbers = (),
+        delay: float | None = None,
+        *,
+        cron: str | None = None,
+        every: timedelta | float | None = None,
+        at: datetime | None = None,
+        timezone: str | ZoneInfo | None = None,
+        missed: str | None = None,
+        grace: float | None = None,
+        overlap: str | None = None,
+    ) -> None:
+        policy = {"missed": missed, "grace": grace, "overlap": overlap}
+        given = {name: value for name, value in policy.items() if value is not None}
+        self.plan.change(
+            given,
+            self._created,
+            minute=minute,
+            hour=hour,
+            dayOfMonth=dayOfMonth,
+            month=month,
+            dayOfWeek=dayOfWeek,
+            delay=delay,
+            cron=cron,
+            every=every,
+            at=at,
+            timezone=timezone,
         )
-        rest = {
-            name: value
-            for name, value in own.items()
-            if name not in _COMMON and not name.startswith(("_p_", "_v_"))
-        }
-        return packed, self.task, self.input, self.output, rest or None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        packed, task, input, output, rest = state
-        status, *numbers = _PACKED.unpack(packed)
-        own = vars(self)
-        own.clear()
-        own.update(
-            pair for pair in zip(_NUMBERS, numbers, strict=True) if pair[1] != _NONE
-        )
-        own["_status"], own["task"] = states.STATUSES[status], task
-        if input is not None:
-            own["input"] = input
-        if output is not None:
-            own["output"] = output
-        if rest is not None:
-            own.update(rest)
+    # What is planned
+
+    def timeOfNextCall(self, now: float | None = None) -> int | None:
+        plan = self.plan
+        schedule = plan.schedule if plan.delay is None else Delay.of(plan.delay)
+        return schedule.timeOfNextCall(Environment().time() if now is None else now)
+
+    def upcoming(self, n: int) -> list[datetime | None]:
+        upcoming = [] if self.status in REMOVABLE else self.plan.upcoming(n)
+        return [times.to_datetime(moment) for moment in upcoming]
 
     @property
-    def status(self) -> str:
-        return self._status
-
-    def enter(self, status: str, *, new: bool = False) -> None:
-        """Change the status: the only place that does.
-
-        Called by a lane's writer, which counts the change, and at the end of a
-        worker's attempt, which is counted when it is settled.  Raise
-        InvalidTransition.
-        """
-        if not new:
-            states.check_transition(self._status, status)
-        if status != self._status:
-            self._status = status
+    def paused(self) -> bool:
+        return self.plan.paused
 
     @property
-    def stamp(self) -> int:
-        """When the job was asked for: its place in the queue (microseconds)."""
-        return self._created if self._queued is None else self._queued
-
-    def queue_at(self, moment: int) -> None:
-        """The job asks for a place in the queue, anew."""
-        self._queued = moment
-
-    def leave_place(self) -> None:
-        """The job is taken out of turn: its old place is none, if it goes back."""
-        self._queued = self.stamp + 1
-
-    def limit(self, retry: RetryPolicy | None, timeout: float | None) -> None:
-        """Set when to try again, and for how long it may run, if given."""
-        if retry is not None:
-            self.retry = retry
-        if timeout is not None:
-            self.timeout = timeout
-
-    def start_over(self, moment: int) -> None:
-        """The job is queued by hand: what went wrong is not held against it."""
-        self.queue_at(moment)
-        self.failed = self.crashes = 0
-        self.claimant = None
-
-    def wait_until(self, due: int, *, relative: bool) -> None:
-        """The job becomes due at a moment; ``relative`` if that was a delay."""
-        self._due = due
-        if relative != self._relative:
-            self._relative = relative
-
-    def due_after(self, shift: int) -> int:
-        """When it is due, for a processor whose clock is off by ``shift``."""
-        due = self._due or 0
-        return due + shift if self._relative else due
-
-    def begin(self, moment: int) -> None:
-        """An attempt begins."""
-        self._started = moment
-
-    def succeed(self, output: Any, started: int, moment: int) -> None:
-        """Note that the attempt went well, with this output."""
-        if output is not None or self.output is not None:
-            self.output = output
-        self._end(started, moment)
-
-    def fail(self, failure: Failure, started: int, moment: int) -> None:
-        """Note that the attempt failed."""
-        record = (self.attempt, started, moment, *failure)
-        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
-        self.failed += 1
-        self._end(started, moment)
-
-    def _end(self, started: int, moment: int) -> None:
-        self._started = started
-        self._completed = moment
-
-    @property
-    def failure(self) -> Failure | None:
-        """The last failure, unless the job has completed since."""
-        if self._failures and self._status != states.COMPLETED:
-            return Failure(*self._failures[-1][3:])
-        return None
-
-    @property
-    def error(self) -> str | None:
-        failure = self.failure
-        return None if failure is None else str(failure)
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        done = [
-            Attempt(
-                number,
-                times.to_datetime(started),
-                times.to_datetime(ended),
-                Failure(*failure),
-            )
-            for number, started, ended, *failure in self._failures
-        ]
-        if self._status == states.COMPLETED:
-            done.append(Attempt(self.attempt, self.started, self.completed, None))
-        return tuple(done)
-
-    @property
-    def created(self) -> datetime | None:
-        return times.to_datetime(self._created)
-
-    @property
-    def started(self) -> datetime | None:
-        return times.to_datetime(self._started)
-
-    @property
-    def completed(self) -> datetime | None:
-        return times.to_datetime(self._completed)
+    def runFor(self) -> datetime | None:
+        return times.to_datetime(self.plan.run_for)
 
     @property
     def scheduledFor(self) -> datetime | None:
-        return times.to_datetime(self._due)
+        moments = self._due, self.plan.asked, self.plan.planned
+        due = next((moment for moment in moments if moment is not None), None)
+        return None if self.status in REMOVABLE else times.to_datetime(due)
+
+    @property
+    def runs(self) -> tuple[PastRun, ...]:
+        show = times.to_datetime
+        return tuple(
+            PastRun(show(planned), show(started), show(ended), outcome, message)
+            for planned, started, ended, outcome, message in self._runs
+        )
+
+    @property
+    def delay(self) -> float | None:
+        return self.plan.delay
+
+    def _field(self, name: str) -> tuple[int, ...]:
+        schedule = self.plan.schedule
+        return getattr(schedule, name) if isinstance(schedule, Fields) else ()
+
+    minute = property(partial(_field, name="minute"))
+    hour = property(partial(_field, name="hour"))
+    dayOfMonth = property(partial(_field, name="dayOfMonth"))
+    month = property(partial(_field, name="month"))
+    dayOfWeek = property(partial(_field, name="dayOfWeek"))
+
+    # What the library does
+
+    def run_now(self, now: int) -> None:
+        """Let it run at once: what waits for a retry is tried again."""
+        if self._due is not None:
+            self.wait_until(now, relative=True)
+        else:
+            self.plan.ask(now)
+
+    def start_over(self, moment: int) -> None:
+        super().start_over(moment)
+        self._due = None
+        self.plan.restart(moment)
+
+    def due_at(self, clock: Clock) -> int | None:
+        if self._due is not None:
+            return super().due_at(clock)
+        return self.plan.due_at(clock, self._ended)
+
+    @property
+    def place(self) -> int | None:
+        return self.plan.place if self._due is None else self._due
+
+    def wait_in_schedule(self, due: int | None) -> None:
+        if self._due is not None:
+            super().wait_in_schedule(due)
+        else:
+            self._leave_out(self.plan.wait(due))
+
+    def claimed(self, clock: Clock) -> None:
+        if self._due is not None:
+            self._due = None  # it is tried again
+        elif self.status in SCHEDULED:
+            self.failed = 0
+            self._leave_out(self.plan.take(clock, self._ended))
+
+    def unclaimed(self) -> str:
+        if self.failed or self.crashes:
+            return QUEUED
+        self.plan.undo()
+        return self._waiting
+
+    def begin(self, moment: int) -> None:
+        super().begin(moment)
+        if self.plan.late:
+            raise TaskError(
+                f"It was to run at {self.runFor}; by its policy, it is too late now."
+            )
+
+    def has_time_until(self, moment: int) -> bool:
+        planned = self.plan.planned
+        return planned is None or moment + self.plan.shift < planned
+
+    def after(self, status: str, *, cancelled: bool = False) -> str:
+        message = self._failures[-1][4] if status == ERROR else None
+        moments = self.plan.run_for, self._started, self._completed
+        self._note(*moments, status, message)
+        self._due, self.crashes = None, 0
+        if status == CANCELLED or not self.plan.goes_on:
+            return status
+        return CANCELLED if cancelled else self._waiting
+
+    @property
+    def _waiting(self) -> str:
+        """The status while it waits for what is planned."""
+        return DELAYED if self.plan.single else CRONJOB
+
+    @property
+    def _ended(self) -> int | None:
+        """When the last run did, by the clock that it was claimed by."""
+        return None if self._completed is None else self._completed + self.plan.shift
+
+    def _leave_out(self, planned: int | None) -> None:
+        if planned is not None:
+            self._note(planned, None, None, "skipped", None)
+
+    def _note(
+        self,
+        planned: int | None,
+        started: int | None,
+        ended: int | None,
+        outcome: str,
+        message: str | None,
+    ) -> None:
+        run = (planned, started, ended, outcome, message)
+        self._runs = (*self._runs, run)[-KEPT_RUNS:]

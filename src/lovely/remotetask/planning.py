@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from lovely.remotetask import times, zones
 from lovely.remotetask.calendars import Cron, Fields, Numbers, check_fields
+from lovely.remotetask.environment import SET_BACK
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
 
@@ -28,7 +29,7 @@ LEAST_GRACE = 1.0
 
 #: A clock that is set back by more is followed; up to this, runs wait for what was
 #: planned, so that none is doubled where the clocks of two hosts differ.
-CLOCK_TOLERANCE = times.from_seconds(300)
+CLOCK_TOLERANCE = times.from_seconds(SET_BACK)
 
 
 def make(

@@ -11,13 +11,12 @@ A reader changes nothing until it is told to: looking is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from lovely.remotetask import times
 from lovely.remotetask.job import Job
 from lovely.remotetask.states import QUEUED, SCHEDULED
+from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
     from lovely.remotetask.blocks import Block
@@ -143,22 +142,21 @@ class QueueReader:
     def __init__(
         self,
         service: TaskService,
-        now: int | None = None,
+        clock: Clock | None = None,
         most: float = MOST_ENTRIES,
         *,
         suspects: bool = True,
         share: Share | None = None,
     ) -> None:
-        """``now``, in microseconds since the epoch, stands in for the clock.
+        """``clock`` stands in for the system's, if it is given.
 
         Without ``suspects``, jobs that a worker was lost with are left alone.
         ``share``: which lanes to read first; otherwise all are alike.
         """
         self._most = most
-        clock = times.from_seconds(service.environment.time())
-        self._now = clock if now is None else now
-        #: What a given ``now`` is away from the clock: delays count from it.
-        self._shift = self._now - clock
+        self.clock = clock or Clock.of(service.environment.time())
+        self._now = self.clock.now
+        self._timetable = service._timetable
         self._table = service.jobs
         self._schedule = service._schedule
         self._suspects = service._suspects
@@ -174,6 +172,8 @@ class QueueReader:
         self.left_until: int | None = None
         #: (due, id): for the schedule; and done with there, and among the suspects.
         self._found: set[tuple[int, int]] = set()
+        #: Jobs that are to be left alone: they are paused.
+        self._resting: list[Job] = []
         self._gone: list[tuple[int, int]] = []
         self._taken: list[tuple[int, int]] = []
         self._looked_at = 0
@@ -234,17 +234,20 @@ class QueueReader:
             cursor.save(own=not self._distances[index])
             for index, cursor in enumerate(self._cursors)
         ]
-        changed = any(moved) or bool(self._gone or self._found or self._taken)
+        planned = bool(self._gone or self._found or self._resting)
+        if planned:
+            self._timetable.note(self._now)
         for entry in self._gone:
             self._schedule.remove(entry)
         for entry in self._taken:
             self._suspects.remove(entry)
         for due, jobid in self._found:
             self._schedule.insert((due, jobid))
-            job = self._table[jobid]
-            if job._due != due:
-                job._due = due
-        self._gone, self._found, self._taken = [], set(), []
+            self._table[jobid].wait_in_schedule(due)
+        for job in self._resting:
+            job.wait_in_schedule(None)
+        changed = any(moved) or planned or bool(self._taken)
+        self._gone, self._found, self._taken, self._resting = [], set(), [], []
         return changed
 
     def _next(self) -> tuple[Job, Entry, int] | None:
@@ -256,8 +259,8 @@ class QueueReader:
                 return job, entry, source
             self._looked_at += 1
             self._pass(entry, source)
-            if source >= 0 and job is not None and entry.is_place_of(job):
-                self._find(job)
+            if job is not None and self._is_there(job, entry, source):
+                self._find(job, self.clock if source >= 0 else Clock(self._now))
         return None
 
     def _look(self, source: int) -> None:
@@ -302,18 +305,32 @@ class QueueReader:
             self._cursors[source].advance(entry)
         self._look(source)
 
+    def _is_there(self, job: Job, entry: Entry, source: int) -> bool:
+        """Whether an entry is the place where a job waits for a time."""
+        if job.status not in SCHEDULED:
+            return False
+        if source == _SCHEDULE:
+            return job.place == entry.time
+        return source >= 0 and entry.is_place_of(job)
+
     def _is_due(self, job: Job, entry: Entry, source: int) -> bool:
         if source == _FOUND:
             return True
         if source == _SCHEDULE:
-            return job.status in SCHEDULED and job._due == entry.time
+            # A run may be too late.
+            due = job.due_at(Clock(self._now)) if job.place == entry.time else None
+            return job.status in SCHEDULED and due is not None and due <= self._now
         return job.status == QUEUED and entry.is_place_of(job)
 
-    def _find(self, job: Job) -> None:
-        """If a lane had a job that waits for a time: keep it for the schedule."""
-        if job.status not in SCHEDULED:
+    def _find(self, job: Job, clock: Clock) -> None:
+        """If a lane had a job that waits for a time: keep it for the schedule.
+
+        So too if the schedule had one that is too late, and waits for its next time.
+        """
+        due = job.due_at(clock)
+        if due is None:
+            self._resting.append(job)
             return
-        due = job.due_after(self._shift)
         self._found.add((due, job.id))
         if due <= self._now:
             self._push(Entry(due, job.id), _FOUND)
@@ -322,39 +339,3 @@ class QueueReader:
 def is_ghost(job: Job) -> bool:
     """Whether a job has not been loaded from the database."""
     return job._p_changed is None
-
-
-class QueueView(Sequence[Job]):
-    """The jobs that are queued, in the order of lanes' entries; read-only.
-
-    Its length costs nothing; the rest walks through the queue.
-    """
-
-    def __init__(self, service: TaskService) -> None:
-        self._service = service
-
-    def __len__(self) -> int:
-        return self._service._lanes.count(QUEUED)
-
-    def __iter__(self) -> Iterator[Job]:
-        return map(
-            self._service.jobs.__getitem__, (entry.jobid for entry in self._entries())
-        )
-
-    def __getitem__(self, index: Any) -> Any:
-        return list(self)[index]
-
-    def _entries(self) -> list[Entry]:
-        suspects = [Entry(*entry, noted=True) for entry in self._service._suspects]
-        return sorted(filter(self._waits, [*suspects, *self._in_lanes()]))
-
-    def _in_lanes(self) -> Iterator[Entry]:
-        for lane in self._service._lanes:
-            cursor = LaneCursor(self._service._lanes, lane)
-            while (entry := cursor.current()) is not None:
-                cursor.advance(entry)
-                yield entry
-
-    def _waits(self, entry: Entry) -> bool:
-        job = self._service.jobs.get(entry.jobid)
-        return job is not None and job.status == QUEUED and entry.is_place_of(job)

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from lovely.remotetask import events, health, states, times
 from lovely.remotetask import processing as background
+from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
@@ -35,11 +36,13 @@ from lovely.remotetask.lanes import Lanes
 from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
-from lovely.remotetask.queue import QueueReader, QueueView
+from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.queueview import QueueView
 from lovely.remotetask.retention import Keep, check_number
-from lovely.remotetask.retry import RetryPolicy, check_policy
+from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
+from lovely.remotetask.timetable import Timetable, follow
 from lovely.remotetask.workers import WorkerInfo, Workers, start_attempts
 from lovely.remotetask.writers import LocalWriter, Writer
 
@@ -48,7 +51,7 @@ MONTH = 30 * 24 * 3600.0
 
 
 @implementer(ITaskService)
-class TaskService(Persistent):
+class TaskService(CronJobs, Persistent):
     """See `ITaskService`."""
 
     __name__: str | None = None
@@ -84,6 +87,7 @@ class TaskService(Persistent):
         self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
         #: What a worker was lost with: (microseconds since the epoch, id).
         self._suspects: OOTreeSet[tuple[int, int]] = OOTreeSet()
+        self._timetable = Timetable()
         self._workers = Workers()
         #: The running jobs that someone has cancelled.
         self._requests = LLTreeSet()
@@ -102,6 +106,16 @@ class TaskService(Persistent):
             if task is not None:
                 return task
         raise UnknownTask(name)
+
+    def _check_task(self, task: object) -> None:
+        if not isinstance(task, str):
+            raise InvalidType(
+                f"task: the name of a task, a str, is needed, not {task!r}."
+            )
+        self._task(task)
+
+    def _check_input(self, task: str, input: Any) -> None:
+        check_storable(input, f"The input for task {task!r}", self._p_jar)
 
     def _registries(self) -> Iterator[Any]:
         """Where tasks are looked up: as usual, where the service lies, globally.
@@ -127,11 +141,7 @@ class TaskService(Persistent):
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
     ) -> int:
-        if not isinstance(task, str):
-            raise InvalidType(
-                f"task: the name of a task, a str, is needed, not {task!r}."
-            )
-        self._task(task)
+        self._check_task(task)
         if (delay is not None) + (at is not None) + bool(startLater) > 1:
             raise InvalidArgument("Only one of startLater, delay and at can be given.")
         now = self.environment.stamp()
@@ -140,17 +150,16 @@ class TaskService(Persistent):
             due = times.check_delay(delay, now)
         elif at is not None:
             due = times.check_at(at)
-        policy = None if retry is None else check_policy("retry", retry)
-        check_storable(policy, "retry: the policy")
-        if timeout is not None:
-            timeout = float(times.check_seconds("timeout", timeout))
-        check_storable(input, f"The input for task {task!r}", self._p_jar)
         job = Job(0, str(task), input, now)
-        job.limit(policy, timeout)
+        job.limit(retry, timeout)
+        self._check_input(task, input)
         status = states.STARTLATER if startLater else states.QUEUED
         if due is not None and due > now:
             status = states.DELAYED
             job.wait_until(due, relative=at is None)
+        return self._add(job, status)
+
+    def _add(self, job: Job, status: str) -> int:
         self._writer().add(job, status)
         notify(events.JobAdded(job, self))
         return job.id
@@ -168,6 +177,7 @@ class TaskService(Persistent):
         if job is None:
             return
         if job.status in states.CANCELLABLE:
+            self._workers.settle(self, job)
             self._writer().move(job, states.CANCELLED)
             notify(events.JobCancelled(job, self))
         elif job.status == states.PROCESSING:
@@ -242,30 +252,32 @@ class TaskService(Persistent):
     # Processing in this thread
 
     def hasJobsWaiting(self, now: float | None = None) -> bool:
-        return bool(QueueReader(self, _moment(now), most=math.inf).take(1))
+        return bool(QueueReader(self, self._clock(now), most=math.inf).take(1))
 
     def claimNextJob(self, now: float | None = None) -> int | None:
-        job = self._next(now)
+        clock = self._clock(now)
+        job = self._next(clock)
         if job is None:
             return None
         key = self._workers.register(self, threads=0)
-        self._workers.claim(self, key, [job])
+        self._workers.claim(self, key, [job], clock=clock)
         return job.id
 
     def processNext(self, now: float | None = None, jobid: int | None = None) -> bool:
-        job = self._next(now) if jobid is None else self._job(jobid)
+        clock = self._clock(now)
+        job = self._next(clock) if jobid is None else self._job(jobid)
         if job is None:
             return False
         if states.PROCESSING in states.TRANSITIONS[job.status]:
             if jobid is not None:
                 job.leave_place()
-            start_attempts(self, [job], None)
+            start_attempts(self, [job], None, clock)
         if job.status != states.PROCESSING:
             return job.status in states.REMOVABLE
         claimant = job.claimant
         if not self._workers.is_caller(claimant):
             return False
-        run_here(self, job.id)
+        run_here(self, job.id, clock)
         self._workers.dismiss(self, claimant)
         return True
 
@@ -329,10 +341,18 @@ class TaskService(Persistent):
             raise UnknownJob(jobid)
         return job
 
-    def _next(self, now: float | None) -> Job | None:
+    def _clock(self, now: float | None) -> times.Clock:
+        """What jobs are due by: the system's clock, or the one that is given."""
+        given = None if now is None else times.check_now(now)
+        return times.Clock.of(self.environment.time(), given)
+
+    def _next(self, clock: times.Clock | None) -> Job | None:
         """Take the next job that is due from the queue."""
+        clock = clock or self._clock(None)
+        while follow(self, clock):
+            pass
         while True:
-            reader = QueueReader(self, _moment(now))
+            reader = QueueReader(self, clock)
             jobs = reader.take(1)
             reader.save()
             if jobs or not reader.gave_up:
@@ -345,7 +365,3 @@ class TaskService(Persistent):
         self._workers.settle(self, job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))
-
-
-def _moment(now: float | None) -> int | None:
-    return None if now is None else times.check_now(now)

@@ -16,6 +16,8 @@ from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
+from lovely.remotetask.times import Clock
+from lovely.remotetask.timetable import follow
 from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
 
 if TYPE_CHECKING:
@@ -127,16 +129,17 @@ class Session:
             if forgotten:
                 doubtful = [i for i in forgotten if service.jobs[i].crashes]
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
+            behind = follow(service, Clock.of(self.environment.time()))
             share = service._workers.share(key)
             reader = QueueReader(service, suspects=suspects, share=share)
             reader.prefetch(limit)
             jobs = reader.take(limit, shy=shy)
             reader.save()
             if jobs:
-                service._workers.claim(service, key, jobs, held)
+                service._workers.claim(service, key, jobs, held, reader.clock)
             due = service._schedule.minKey()[0] if service._schedule else None
             suspect = bool(jobs and jobs[0].crashes)
-            due = 0 if reader.gave_up else reader.left_until or due
+            due = 0 if reader.gave_up or behind else reader.left_until or due
             growing = frozenset() if jobs else service._lanes.growing()
             return Claim([job.id for job in jobs], suspect, due, growing)
 
@@ -227,7 +230,8 @@ class Session:
                 service._requests.remove(jobid)
                 job = jobs.get(jobid)
                 if job is not None and job.status in CANCELLABLE:
-                    # It went back to the queue before it could be asked.
+                    # It went back to wait before it could be asked.
+                    service._workers.settle(service, job)
                     service._writer().move(job, CANCELLED)
                     announce_cancelled(service, job)
             return running

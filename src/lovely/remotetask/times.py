@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 
@@ -87,3 +88,16 @@ def check_now(now: object) -> int:
     if not -math.inf < now < math.inf:
         raise InvalidArgument(f"now: seconds since the epoch, not {now!r}.")
     return from_seconds(now)
+
+
+class Clock(NamedTuple):
+    """What a processor's clock shows, and how far that is from the system's."""
+
+    now: int
+    shift: int = 0
+
+    @classmethod
+    def of(cls, seconds: float, now: int | None = None) -> Clock:
+        """The system's, at so many seconds; or one that shows ``now`` instead."""
+        system = from_seconds(seconds)
+        return cls(system) if now is None else cls(now, now - system)

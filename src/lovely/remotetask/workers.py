@@ -28,10 +28,12 @@ from persistent.timestamp import TimeStamp
 from ZODB.utils import z64
 
 from lovely.remotetask import times
+from lovely.remotetask.endings import end
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.queue import Share
 from lovely.remotetask.states import ERROR, PROCESSING, QUEUED
+from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -203,15 +205,16 @@ class Workers(Persistent):
         key: int,
         jobs: Sequence[Job],
         held: Held | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Take jobs for a worker, and settle those that are over.
 
-        ``held`` is what it holds, if that is known.
+        ``held`` is what it holds, if that is known; ``clock`` what it goes by.
         """
         worker = self._records[key]
-        unfinished = self._settle_all(service, worker, held)
-        start_attempts(service, jobs, key)
-        worker.held = (*unfinished, *(job.id for job in jobs))
+        worker.held = tuple(self._settle_all(service, worker, held))
+        start_attempts(service, jobs, key, clock)
+        worker.held = (*worker.held, *(job.id for job in jobs))
 
     def give_back(self, service: TaskService, key: int, jobids: Iterable[int]) -> None:
         """Jobs that a worker has claimed and not begun go back to their places."""
@@ -327,8 +330,21 @@ def is_held(job: Job, key: int | None) -> bool:
     return job.status == PROCESSING and job.claimant == key
 
 
-def start_attempts(service: TaskService, jobs: Iterable[Job], key: int | None) -> None:
-    """Claim jobs: the attempt is counted now, before anything runs."""
+def start_attempts(
+    service: TaskService,
+    jobs: Sequence[Job],
+    key: int | None,
+    clock: Clock | None = None,
+) -> None:
+    """Claim jobs: the attempt is counted now, before anything runs.
+
+    What a job is run for, and what is planned next, is noted in the same commit.
+    """
+    clock = clock or Clock.of(service.environment.time())
+    for job in jobs:
+        # A cron job may still be on the record of the worker that ran it last.
+        service._workers.settle(service, job)
+        job.claimed(clock)
     service._writer().move_all(jobs, PROCESSING)
     for job in jobs:
         job.attempt += 1
@@ -342,7 +358,7 @@ def put_back(service: TaskService, job: Job) -> None:
     The attempt is not counted.
     """
     job.attempt -= 1
-    _queue(service, job, job.stamp)
+    _queue(service, job, job.stamp, job.unclaimed())
 
 
 def _rescue(service: TaskService, job: Job) -> bool:
@@ -357,11 +373,12 @@ def _rescue(service: TaskService, job: Job) -> bool:
         "is to be tried again, find out first whether it made them crash."
     )
     job.fail(Failure("WorkerLost", text, ""), now, now)
-    service._writer().move(job, ERROR)
+    job.claimant = None
+    end(service, job, ERROR)
     return False
 
 
-def _queue(service: TaskService, job: Job, moment: int) -> None:
+def _queue(service: TaskService, job: Job, moment: int, status: str = QUEUED) -> None:
     """Queue a claimed job: in a lane, or, if a worker was lost with it, apart.
 
     So it holds up nothing while another suspect runs, and claims find it at once.
@@ -374,7 +391,7 @@ def _queue(service: TaskService, job: Job, moment: int) -> None:
         service._suspects.insert((moment, job.id))
         writer.appended = True
     else:
-        writer.enqueue(job, QUEUED)
+        writer.enqueue(job, status)
 
 
 def _held(service: TaskService, worker: Worker) -> Held:

@@ -53,7 +53,7 @@ class Writer:
         if block.number != self.position.tail and status != STARTLATER:
             # The reader may be past that block: tell it where it will look.
             job.queue_at(job.stamp)
-            self._note(job)
+            self.note(job)
         self.appended = True
 
     def move(self, job: Job, status: str) -> None:
@@ -76,7 +76,7 @@ class Writer:
         The place is that of ``job.stamp``.
         """
         self.move(job, status)
-        self._note(job)
+        self.note(job)
 
     def remove(self, job: Job) -> None:
         """Count a job that is removed from the table."""
@@ -99,7 +99,8 @@ class Writer:
             self.table.insert(tail)
         return tail
 
-    def _note(self, job: Job) -> None:
+    def note(self, job: Job) -> None:
+        """Ask for a place in the queue, that of ``job.stamp``, for an older job."""
         self.appended = True
         tail = self._tail()
         if tail.log_full:
