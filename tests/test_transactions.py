@@ -223,6 +223,19 @@ def test_clean_drops_blocks(service: Any) -> None:
     assert service.add("echo") == 251
 
 
+def test_entries_that_were_read_leave_no_blocks(service: Any) -> None:
+    """Blocks that took entries for older jobs, and no job, go when they are read."""
+    jobid = service.add("echo")
+    for _ in range(500):
+        service.cancel(jobid)
+        service.retry(jobid)
+    service.process()
+    transaction.commit()
+    assert service.getStatus(jobid) == "completed"
+    assert sum(map(len, service.jobs._shards)) <= 2
+    assert [service.add("echo") for _ in range(15)] == list(range(2, 17))
+
+
 def test_clean_before_reading(service: Any) -> None:
     """Blocks of jobs that were cancelled and removed go when they are read."""
     for _ in range(100):

@@ -230,3 +230,25 @@ def test_a_job_is_not_removed_and_retried_at_a_time(
         with pytest.raises(TransientError):
             found[order[1]].commit()
         check_committed(db)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_block_is_not_dropped_and_used_at_a_time(
+    db: Any, service: Any, order: tuple[int, int]
+) -> None:
+    """Of two that drop a block without jobs and add one to it, one has a conflict."""
+    waiting = [service.add("echo", startLater=True) for _ in range(2 * LOG_SIZE + 1)]
+    transaction.commit()
+    with clients(db, 2) as found:
+        reader, adder = found
+        reader.service.add("echo")
+        for jobid in waiting:
+            adder.service.startJob(jobid)
+        adder.commit()
+        reader.commit()
+        reader.service.process()
+        adder.service.add("echo")
+        found[order[0]].commit()
+        with pytest.raises(TransientError):
+            found[order[1]].commit()
+    check_committed(db)

@@ -199,13 +199,20 @@ class Lanes(Persistent):
         return sum(self.tally())
 
     def release(self, block: Block) -> None:
-        """Drop a block that holds no job, if its lane has been read past it."""
+        """Drop a block that holds no job, if its lane has been read past it.
+
+        One that has given some of its ids stays: it shall give the others.
+        """
         lane = self._lanes.get(block.lane)
         if lane is None:
             over = not any(job is not None for job in block.jobs)
         else:
-            over = block.empty and lane.head.number > block.number
+            useless = block.empty or not block.jobs
+            over = useless and lane.head.number > block.number
         if over:
+            if not block.full:
+                # Written, so that whoever adds a job to it at the same time conflicts.
+                block.writes += 1
             self.table.drop(block)
 
     def retire(self, is_gone: Callable[[str], bool]) -> int:
