@@ -26,7 +26,7 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.interfaces import IProcessor
 from lovely.remotetask.session import Session
-from lovely.remotetask.sites import is_closed
+from lovely.remotetask.sites import is_closed, tidy_pool
 from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease
 
@@ -36,6 +36,8 @@ log = logging.getLogger("lovely.remotetask")
 THREAD_STARTUP_WAIT = 0.05
 #: How often to look for workers that are lost (seconds).
 RESCUE_SECONDS = 1.0
+#: How often to have the database's idle connections looked after (seconds).
+TIDY_SECONDS = 60.0
 #: A worker that has not looked for jobs for so long after its waitTime, though a
 #: thread is free, is stuck somewhere (seconds).
 STALL_SECONDS = 30.0
@@ -219,8 +221,11 @@ class SimpleProcessor:
         crew = self._crew
         crew.key = self._key
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
+        tidy = Every(TIDY_SECONDS)
         while self.running:
             self._look_after(session, crew, beat, rescue)
+            if tidy.due(session.environment.monotonic()):
+                tidy_pool(self.db)
             self._notice_stall(crew)
             pruned = self._prune(session)
             self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
