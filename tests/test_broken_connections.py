@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import transaction
+from persistent import Persistent
 
 from lovely.remotetask import crew
 from lovely.remotetask.states import COMPLETED, ERROR
+from tests.stateful.invariants import check
+from tests.storages import open_database, store
 from tests.support import (
     NoSavepoints,
     ask,
     processing,
+    put_service,
     register_full,
     wait_for_status,
 )
@@ -62,3 +67,34 @@ def test_a_closed_connection_fails_the_job(db: Any, service: Any) -> None:
         wait_for_status(db, broken, ERROR)
         wait_for_status(db, fine, COMPLETED)
     assert ask(db, lambda service: service.jobs[broken].attempt) == 1
+
+
+class Note(Persistent):
+    """What a job stores."""
+
+
+@pytest.mark.zeo
+def test_an_object_id_that_is_given_twice(tmp_path: Path, tasks: None) -> None:
+    """A job fails whose new object gets the id of another one; others are done.
+
+    A ZEO server that was started anew gives ids that its clients have got before and
+    not used yet.  ZODB then takes the other object away from its connection.
+    """
+
+    def store_note(service: Any, jobid: int, other: int) -> Note:
+        service._p_jar.db().storage._oids.append(service.jobs[other]._p_oid)
+        return Note()
+
+    register_full("store", store_note)
+    with store("ZEO", tmp_path) as address:
+        db = open_database(address)
+        service = put_service(db)
+        first, other = service.add("store", 2), service.add("echo", 1)
+        transaction.commit()
+        with processing(service):
+            wait_for_status(db, first, ERROR)
+            wait_for_status(db, other, COMPLETED)
+        assert "same oid" in ask(db, lambda service: service.getError(first))
+        ask(db, check)
+        transaction.abort()
+        db.close()

@@ -78,6 +78,16 @@ def close_connection(connection: Any) -> None:
         connection.close()
 
 
+def forget(connection: Any) -> None:
+    """Let a connection load everything anew, after a commit that went wrong.
+
+    Where a new object got the id of another one, ZODB takes the other away from the
+    connection: it looks like a new one then, with nothing in it.  (A ZEO client may
+    be given such ids after its server was started anew.)
+    """
+    connection.cacheMinimize()
+
+
 def transact(
     db: Any, oid: bytes, work: Callable[[Any], T], environment: Environment
 ) -> T:
@@ -89,5 +99,8 @@ def transact(
     connection = db.open(transaction_manager=manager)
     try:
         return commit_retrying(manager, environment, lambda: work(connection.get(oid)))
+    except BaseException:
+        forget(connection)
+        raise
     finally:
         close_connection(connection)

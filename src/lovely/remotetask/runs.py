@@ -25,7 +25,7 @@ from lovely.remotetask.execution import (
 )
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.outages import is_outage
-from lovely.remotetask.own import commit_retrying, pause
+from lovely.remotetask.own import commit_retrying, forget, pause
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.workers import is_held
 
@@ -121,6 +121,7 @@ class JobRun:
                     break
             returned = None
             pause(self._environment, tried)
+        forget(self._thread.connection)
         self._note(failed)
 
     def fail(self, error: BaseException) -> None:

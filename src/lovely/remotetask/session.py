@@ -10,7 +10,12 @@ from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.execution import announce_cancelled, announce_failure
-from lovely.remotetask.own import close_connection, commit_retrying, open_connection
+from lovely.remotetask.own import (
+    close_connection,
+    commit_retrying,
+    forget,
+    open_connection,
+)
 from lovely.remotetask.pruning import Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
@@ -321,6 +326,10 @@ class Session:
         return service
 
     def _commit(self, work: Callable[[TaskService], T]) -> T:
-        return commit_retrying(
-            self.manager, self.environment, lambda: work(self._service())
-        )
+        try:
+            return commit_retrying(
+                self.manager, self.environment, lambda: work(self._service())
+            )
+        except BaseException:
+            forget(self.jar)
+            raise
