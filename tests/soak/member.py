@@ -57,7 +57,8 @@ def main(address: str, what: str, *numbers: str) -> None:
     logging.getLogger().addHandler(log)
     logging.getLogger("lovely.remotetask").setLevel(logging.DEBUG)
     register_kinds()
-    db = ZODB.DB(open_storage(address, **CACHES[address.partition(":")[0]]))
+    storage = open_storage(address, **CACHES[address.partition(":")[0]])
+    db = ZODB.DB(storage, pool_size=32)
     member: Any = {"work": Worker, "produce": Producer}[what](db, *map(float, numbers))
     print("ready")
     try:
