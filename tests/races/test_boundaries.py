@@ -251,4 +251,26 @@ def test_a_block_is_not_dropped_and_used_at_a_time(
         found[order[0]].commit()
         with pytest.raises(TransientError):
             found[order[1]].commit()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_old_request_is_not_hidden_by_a_job_that_waits_for_none(
+    db: Any, service: Any, cancelled: bool
+) -> None:
+    """So they are where such ids are given to jobs that are to be started later."""
+    with clients(db, 2) as (first, second):
+        waiting = [
+            first.service.add("echo", startLater=True) for _ in range(LOG_SIZE + 5)
+        ]
+        for jobid in waiting:
+            first.service.startJob(jobid)
+        between = second.service.add("echo")
+        later = first.service.add("echo", startLater=True)
+        if cancelled:
+            first.service.cancel(later)
+        first.commit()
+        second.commit()
+        taken = [second.service.claimNextJob() for _ in range(len(waiting) + 1)]
+        assert taken == [*waiting, between]
+        second.commit()
     check_committed(db)

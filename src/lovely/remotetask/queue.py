@@ -97,7 +97,7 @@ class LaneCursor:
         while self._slot < len(block.jobs):
             job = block.jobs[self._slot]
             # A job that waits elsewhere must not hide what is older and behind it.
-            if job is not None and job._queued is None:
+            if job is not None and _may_wait_in(block, job):
                 entries.append(Entry(job._created, job.id))
                 break
             self._slot += 1
@@ -134,6 +134,16 @@ class LaneCursor:
             self._lanes.release(block)
         self._passed, self._moved, self._advanced = [], False, False
         return True
+
+
+def _may_wait_in(block: Block, job: Job) -> bool:
+    """Whether the job's slot may be its place in the queue.
+
+    Where the log is full, there may be older entries in the next block.  So what
+    waits for nothing is not looked at; elsewhere it is, and counts as such.
+    """
+    waits = job.status == QUEUED or job.status in SCHEDULED
+    return job._queued is None and (waits or not block.log_full)
 
 
 class QueueReader:
