@@ -104,6 +104,24 @@ def test_lane_of_a_process_that_is_gone(
     assert dict(lanes(service))[1].startswith("third/3/3/")
 
 
+def test_ids_go_on_behind_a_full_log(
+    service: Any, environment: FakeEnvironment
+) -> None:
+    """So they do where a lane's first blocks took more entries than ids."""
+    become(environment, "old/1/1")
+    ids = [service.add("echo", startLater=True) for _ in range(40)]
+    for jobid in ids:
+        service.startJob(jobid)
+        service.cancel(jobid)
+        service.retry(jobid)
+    transaction.commit()
+    become(environment, "new/2/2")
+    environment.gone.add("old")
+    assert [service.add("echo") for _ in range(10)] == list(range(41, 51))
+    transaction.commit()
+    assert list(service.jobs) == list(range(1, 51))
+
+
 def add_many(service: Any) -> None:
     """Add more jobs than there are numbers for."""
     for _ in range(2_000):

@@ -232,6 +232,9 @@ class LanePool:
             ahead = lane.ahead(tail)
             if not ahead:
                 ahead = lanes.reserve(lane, RESERVE)
+            if lane.slot is None and tail is None:
+                # From there the ids are found, also those before a full log.
+                lane.slot = ahead[0]
             return Hold(lane.key, position_at(lane, tail), ahead)
 
         hold = self._transact(service, work)
