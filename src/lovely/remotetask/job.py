@@ -47,7 +47,7 @@ class Job(BaseJob):
 class CronJob(Job):
     """See `ICronJob`.
 
-    Here is what became of its runs; what comes next is in its `Plan`.  If ``_due`` is
+    Here is what became of its runs; what comes next is in its ``Plan``.  If ``_due`` is
     set, the run has failed and waits to be tried again.
     """
 
