@@ -105,7 +105,7 @@ class Model:
         self.suspects: set[int] = set()
         #: Jobs that a worker gave back: they wait behind what its lane has noted.
         self.given_back: set[int] = set()
-        #: Whether a job or a lane was ever removed: blocks are dropped from then on.
+        #: Whether jobs were ever read or removed: blocks may be dropped from then on.
         self.cleaned = False
         #: By commit, the jobs that it wrote.
         self.log: list[set[int]] = []
@@ -123,7 +123,7 @@ class Model:
         again = added & self.given & view.jobs.keys()
         assert not again, f"ids were given twice: {again}"
         self.given |= added
-        self.cleaned = self.cleaned or bool(view.written - view.jobs.keys())
+        self.cleaned = self.cleaned or not view.only_adds
         for jobid in view.written:
             if jobid in view.jobs:
                 self.jobs[jobid] = view.jobs[jobid]
