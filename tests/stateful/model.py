@@ -105,14 +105,21 @@ class Model:
         self.suspects: set[int] = set()
         #: Jobs that a worker gave back: they wait behind what its lane has noted.
         self.given_back: set[int] = set()
-        #: Whether jobs were ever read or removed: blocks may be dropped from then on.
-        self.cleaned = False
+        #: The numbers of the blocks that there are, and whether one was ever dropped:
+        #: then an add at that time may conflict, in the directory of blocks.
+        self.blocks: set[int] = set()
+        self.dropped = False
         #: By commit, the jobs that it wrote.
         self.log: list[set[int]] = []
 
     def begin(self) -> View:
         """What a transaction that begins now sees."""
         return View(dict(self.jobs))
+
+    def see_blocks(self, numbers: set[int]) -> None:
+        """These blocks are in the committed state."""
+        self.dropped = self.dropped or not self.blocks <= numbers
+        self.blocks = numbers
 
     def commit(self, view: View, since: int) -> None:
         """A transaction that began after ``since`` commits has been committed."""
@@ -123,7 +130,6 @@ class Model:
         again = added & self.given & view.jobs.keys()
         assert not again, f"ids were given twice: {again}"
         self.given |= added
-        self.cleaned = self.cleaned or not view.only_adds
         for jobid in view.written:
             if jobid in view.jobs:
                 self.jobs[jobid] = view.jobs[jobid]

@@ -10,7 +10,7 @@ from ZODB.MappingStorage import MappingStorage
 from lovely.remotetask.errors import TaskError
 from lovely.remotetask.service import TaskService
 from tests.stateful.actors import NAME, Producer, Worker
-from tests.stateful.invariants import check
+from tests.stateful.invariants import blocks, check
 from tests.stateful.model import Model
 from tests.support import FakeEnvironment, put_service, register_full
 
@@ -86,5 +86,6 @@ class World:
         with self.db.transaction() as connection:
             service = connection.root()[NAME]
             check(service)
+            self.model.see_blocks({block.number for block in blocks(service)})
             found = {jobid: job.status for jobid, job in service.jobs.items()}
             assert found == self.model.begin().statuses()
