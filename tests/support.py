@@ -17,7 +17,7 @@ import zope.component
 
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.service import TaskService
-from lovely.remotetask.states import STATUSES
+from lovely.remotetask.states import COMPLETED, ERROR, STATUSES
 from lovely.remotetask.task import SimpleTask
 
 #: No test waits longer than so many seconds for anything.
@@ -223,3 +223,22 @@ class NoSavepoints:
         """There is nothing to do."""
 
     abort = tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = nothing
+
+
+def fails_alone(db: Any, service: Any, task: str) -> int:
+    """A job ends in error, and one behind it is completed; the id of the first."""
+    poison: int = service.add(task)
+    harmless = service.add("echo", 1)
+    transaction.commit()
+    with processing(service):
+        wait_for_status(db, poison, ERROR)
+        wait_for_status(db, harmless, COMPLETED)
+    return poison
+
+
+def blocks_with_ids(service: Any) -> int:
+    """How many blocks there are, without the first one of each lane, which stays."""
+    numbers = [number for shard in service.jobs._shards for number in shard]
+    lanes = [lane.root for lane in service._lanes]
+    assert {number for number in numbers if number < 0} <= set(lanes)
+    return sum(number >= 0 for number in numbers)

@@ -14,6 +14,7 @@ from lovely.remotetask.service import TaskService
 from tests.support import (
     NoSavepoints,
     ask,
+    blocks_with_ids,
     counts,
     in_thread,
     open_connections,
@@ -212,14 +213,14 @@ def test_clean_drops_blocks(service: Any) -> None:
     service.process()
     service.clean()
     transaction.commit()
-    assert sum(map(len, service.jobs._shards)) <= 1
+    assert blocks_with_ids(service) <= 1
     for _ in range(50):
         service.add("echo")
         transaction.commit()
         service.process()
         service.clean()
         transaction.commit()
-    assert sum(map(len, service.jobs._shards)) <= 2
+    assert blocks_with_ids(service) <= 2
     assert service.add("echo") == 251
 
 
@@ -232,7 +233,7 @@ def test_entries_that_were_read_leave_no_blocks(service: Any) -> None:
     service.process()
     transaction.commit()
     assert service.getStatus(jobid) == "completed"
-    assert sum(map(len, service.jobs._shards)) <= 2
+    assert blocks_with_ids(service) <= 2
     assert [service.add("echo") for _ in range(15)] == list(range(2, 17))
 
 
@@ -246,4 +247,4 @@ def test_clean_before_reading(service: Any) -> None:
     service.process()
     transaction.commit()
     assert service.getResult(101) == "last"
-    assert sum(map(len, service.jobs._shards)) <= 1
+    assert blocks_with_ids(service) <= 1

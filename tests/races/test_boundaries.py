@@ -8,10 +8,11 @@ import pytest
 import transaction
 from transaction.interfaces import TransientError
 
-from lovely.remotetask.blocks import LOG_SIZE
+from lovely.remotetask.blocks import LOG_SIZE, SLOTS
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import COMPLETED, PROCESSING, QUEUED
+from lovely.remotetask.table import SHARDS
 from lovely.remotetask.workers import Lease
 from tests.races.interleaved import check_committed, clients
 from tests.support import FakeEnvironment, ask, register
@@ -274,3 +275,22 @@ def test_an_old_request_is_not_hidden_by_a_job_that_waits_for_none(
         assert taken == [*waiting, between]
         second.commit()
     check_committed(db)
+
+
+def test_a_lane_is_read_while_another_block_is_added(db: Any, service: Any) -> None:
+    """To read past a lane's first block is nothing that an add conflicts with.
+
+    Both are in one bucket of the directory, if the lane has gone once round.
+    """
+    with clients(db, 2) as (reader, adder):
+        for _ in range((SHARDS - 1) * SLOTS):
+            adder.service.add("echo")
+        adder.commit()
+        reader.abort()
+        for _ in range(SLOTS):
+            adder.service.add("echo")
+        reader.service.process()
+        reader.commit()
+        adder.commit()
+    check_committed(db)
+    assert ask(db, lambda found: len(found.jobs)) == SHARDS * SLOTS

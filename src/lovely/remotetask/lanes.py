@@ -201,14 +201,17 @@ class Lanes(Persistent):
     def release(self, block: Block) -> None:
         """Drop a block that holds no job, if its lane has been read past it.
 
-        One that has given some of its ids stays: it shall give the others.
+        One that has given some of its ids stays: it shall give the others.  So does
+        a lane's first block, as long as there is the lane: it is the first in its
+        bucket of the directory, and to remove that can't be merged with what
+        producers add to the bucket.
         """
         lane = self._lanes.get(block.lane)
         if lane is None:
             over = not any(job is not None for job in block.jobs)
         else:
             useless = block.empty or not block.jobs
-            over = useless and lane.head.number > block.number
+            over = useless and lane.head.number > block.number != lane.root
         if over:
             if not block.full:
                 # Written, so that whoever adds a job to it at the same time conflicts.
@@ -240,3 +243,6 @@ class Lanes(Persistent):
         tail.writes += 1
         self._retired = add_up([self._retired, tail.tally])
         self.release(tail)
+        root = self.table.block(lane.root)
+        if root is not None:
+            self.release(root)
