@@ -16,6 +16,7 @@ from tests.storages import open_database, store
 from tests.support import (
     NoSavepoints,
     ask,
+    fails_alone,
     processing,
     put_service,
     register_full,
@@ -51,21 +52,13 @@ def test_a_thread_does_not_end_with_its_job(
     """Whatever a job does to its thread, the thread goes on with the next."""
     monkeypatch.setattr(crew, "ERROR_WAIT", 0.01)
     register_full("leave", leave)
-    broken, fine = service.add("leave"), service.add("echo", 1)
-    transaction.commit()
-    with processing(service):
-        wait_for_status(db, broken, ERROR)
-        wait_for_status(db, fine, COMPLETED)
+    fails_alone(db, service, "leave")
 
 
 def test_a_closed_connection_fails_the_job(db: Any, service: Any) -> None:
     """A task that closes its connection fails, and the next job runs."""
     register_full("close", close_connection)
-    broken, fine = service.add("close"), service.add("echo", 1)
-    transaction.commit()
-    with processing(service):
-        wait_for_status(db, broken, ERROR)
-        wait_for_status(db, fine, COMPLETED)
+    broken = fails_alone(db, service, "close")
     assert ask(db, lambda service: service.jobs[broken].attempt) == 1
 
 

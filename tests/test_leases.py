@@ -236,6 +236,14 @@ def test_who_comes_back(
     check_committed(db)
 
 
+def fall_silent(lost: Session, other: Session, clocks: Clocks) -> None:
+    """A worker is not heard of for longer than its lease; another one notices."""
+    look(lost)
+    look(other)
+    clocks.advance(61)
+    look(other)
+
+
 def lose(db: Any) -> None:
     """Every worker is taken for lost; a claim at the same time is a conflict."""
     oid = ask(db, lambda service: service._p_oid)
@@ -283,10 +291,7 @@ def test_a_suspect_that_fails_in_the_usual_way(
     provide("retried", SimpleTask(fail, retry=1))
     (jobid,) = add(service, "retried")
     assert claim(lost) == [jobid]
-    look(lost)
-    look(other)
-    clocks.advance(61)
-    look(other)
+    fall_silent(lost, other, clocks)
     assert ask(db, lambda s: s.jobs[jobid].crashes) == 1
     assert claim(other) == [jobid]
     other.run(jobid, other.own_key)
@@ -302,10 +307,7 @@ def test_a_suspect_whose_claim_went_unheard(
     lost, other = sessions
     ids = add(service, "echo", "echo")
     assert claim(lost, 2) == ids
-    look(lost)
-    look(other)
-    clocks.advance(61)
-    look(other)
+    fall_silent(lost, other, clocks)
     assert claim(other) == ids[:1]
     found = other.claim(other.own_key, 10, in_hand=[])
     assert (found.jobs, found.suspect) == (ids[:1], True)

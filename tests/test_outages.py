@@ -25,11 +25,12 @@ from ZODB.POSException import (
 from lovely.remotetask import crew
 from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
-from lovely.remotetask.states import COMPLETED, ERROR
+from lovely.remotetask.states import COMPLETED
 from tests.races.interleaved import Uncertain
 from tests.storages import Stores, open_storage
 from tests.support import (
     ask,
+    fails_alone,
     open_connections,
     processing,
     put_service,
@@ -167,11 +168,7 @@ def test_a_job_that_brings_outages_fails(
         lose(service)
 
     register_full("always", always)
-    poison, harmless = service.add("always"), service.add("echo", 1)
-    transaction.commit()
-    with processing(service):
-        wait_for_status(db, poison, ERROR)
-        wait_for_status(db, harmless, COMPLETED)
+    poison = fails_alone(db, service, "always")
     assert len(runs) == crew.MOST_OUTAGES
     assert ask(db, lambda s: s.jobs[poison].failed) == 1
 

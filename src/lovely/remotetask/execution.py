@@ -72,7 +72,7 @@ def run_here(service: TaskService, jobid: int, clock: Clock | None = None) -> No
             if isinstance(error, KeyboardInterrupt):
                 _give_back(service, jobid)
                 raise
-            failed = Failed(error, Failure.of(error), started)
+            failed = Failed.of(error, started)
             if not isinstance(error, TransientError):
                 break
         pause(service.environment, tried)
@@ -104,6 +104,11 @@ class Failed(NamedTuple):
     failure: Failure
     #: Microseconds since the epoch.
     started: int
+
+    @classmethod
+    def of(cls, error: BaseException, started: int) -> Failed:
+        """With an exception."""
+        return cls(error, Failure.of(error), started)
 
 
 def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:

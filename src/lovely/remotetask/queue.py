@@ -2,9 +2,9 @@
 
 All lanes are merged, by the time of their entries, with the schedule, which has
 what waits for a time, and with the suspects, which a worker was lost with.  So the
-oldest request comes first.  An entry only says
-"look at this job"; it counts if the job still waits in that very place.  What has
-been cancelled, removed or asked for again is passed over.
+oldest request comes first.  An entry only says "look at this job"; it counts if the
+job still waits in that very place.  What has been cancelled, removed or asked for
+again is passed over.
 
 A reader changes nothing until it is told to: looking is free.
 """
@@ -31,7 +31,6 @@ _LAST_ID = 2**63
 #: Beside the numbers of lanes: entries that come from the schedule, those that a
 #: lane had for it, and suspects.
 _SCHEDULE, _FOUND, _SUSPECTS = -1, -2, -3
-
 
 #: Where several workers share the queue, each has lanes of its own, so that they do
 #: not all reach for the same job.  Another's job comes first if it has waited for so
@@ -120,20 +119,19 @@ class LaneCursor:
             self._slot += 1
         self._moved = self._advanced = True
 
-    def save(self, *, own: bool) -> bool:
-        """Move the head here; whether it moved.
+    def save(self, *, own: bool) -> None:
+        """Move the head here.
 
         Blocks that were passed and hold no jobs any more are dropped.  To pass an
         empty piece of a lane is left to the worker whose ``own`` it is.
         """
         if self._block is None or not (self._moved if own else self._advanced):
-            return False
+            return
         self._head.number = self._block.number
         self._head.slot, self._head.index = self._slot, self._index
         for block in self._passed:
             self._lanes.release(block)
         self._passed, self._moved, self._advanced = [], False, False
-        return True
 
 
 def _may_wait_in(block: Block, job: Job) -> bool:
@@ -238,14 +236,11 @@ class QueueReader:
                 break
         return taken
 
-    def save(self) -> bool:
-        """Write down how far it has come; whether there was anything to write."""
-        moved = [
+    def save(self) -> None:
+        """Write down how far it has come."""
+        for index, cursor in enumerate(self._cursors):
             cursor.save(own=not self._distances[index])
-            for index, cursor in enumerate(self._cursors)
-        ]
-        planned = bool(self._gone or self._found or self._resting)
-        if planned:
+        if self._gone or self._found or self._resting:
             self._timetable.note(self._now)
         for entry in self._gone:
             self._schedule.remove(entry)
@@ -256,9 +251,7 @@ class QueueReader:
             self._table[jobid].wait_in_schedule(due)
         for job in self._resting:
             job.wait_in_schedule(None)
-        changed = any(moved) or planned or bool(self._taken)
         self._gone, self._found, self._taken, self._resting = [], set(), [], []
-        return changed
 
     def _next(self) -> tuple[Job, Entry, int] | None:
         """The first job that is due, without going past it."""

@@ -23,7 +23,7 @@ from lovely.remotetask.execution import (
     current_transaction,
     fail,
 )
-from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.job import Job
 from lovely.remotetask.outages import is_outage
 from lovely.remotetask.own import commit_retrying, forget, pause
 from lovely.remotetask.sites import Surroundings
@@ -70,6 +70,14 @@ class Thread(NamedTuple):
             raise JobCancelled("The job was cancelled before it was begun.")
         return job
 
+    def commit(self) -> None:
+        """Commit what was written."""
+        try:
+            self.manager.commit()
+        except BaseException:
+            forget(self.connection)
+            raise
+
     def abort(self) -> None:
         """Undo what was written."""
         try:
@@ -85,6 +93,12 @@ class Returned(NamedTuple):
     output: Any
     #: Microseconds since the epoch.
     started: int
+
+
+def _check_not_doomed(transaction: Any) -> None:
+    """What a task did can be committed.  Raise DoomedByTask."""
+    if transaction.isDoomed():
+        raise DoomedByTask("The task doomed the transaction.")
 
 
 class JobRun:
@@ -113,7 +127,7 @@ class JobRun:
                     self._finish(returned)
                 return
             except BaseException as error:
-                failed = Failed(error, Failure.of(error), started)
+                failed = Failed.of(error, started)
                 self._thread.abort()
                 if is_outage(error):
                     raise
@@ -121,12 +135,11 @@ class JobRun:
                     break
             returned = None
             pause(self._environment, tried)
-        forget(self._thread.connection)
         self._note(failed)
 
     def fail(self, error: BaseException) -> None:
         """Note that an attempt failed, which could not do so itself."""
-        self._note(Failed(error, Failure.of(error), self._environment.stamp()))
+        self._note(Failed.of(error, self._environment.stamp()))
 
     def _attempt(self, started: int) -> None:
         thread = self._thread
@@ -142,21 +155,19 @@ class JobRun:
             if current_transaction(thread.manager) is not transaction:
                 self._finish(Returned(output, started))
                 return
-            if transaction.isDoomed():
-                raise DoomedByTask("The task doomed the transaction.")
+            _check_not_doomed(transaction)
             complete(service, job, output, started)
-        thread.manager.commit()
+        thread.commit()
 
     def _finish(self, returned: Returned) -> None:
         """The task has returned, and ended the transaction: so look again."""
         thread = self._thread
-        if current_transaction(thread.manager).isDoomed():
-            raise DoomedByTask("The task doomed the transaction.")
+        _check_not_doomed(current_transaction(thread.manager))
         job = thread.mine(self._jobid)
         if job is not None:
             with Surroundings(thread.service):
                 complete(thread.service, job, *returned)
-        thread.manager.commit()
+        thread.commit()
 
     def _note(self, failed: Failed) -> None:
         def work() -> None:
@@ -256,8 +267,7 @@ class GroupRun:
             # It went back to a savepoint that another job of the group has left.
             thread.abort()
             raise _Apart(lambda run: run())
-        if transaction.isDoomed():
-            raise DoomedByTask("The task doomed the transaction.")
+        _check_not_doomed(transaction)
         complete(service, job, output, started)
 
     def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
@@ -277,5 +287,4 @@ class GroupRun:
     def _note(self, jobid: int, error: BaseException) -> None:
         job, service = self._thread.mine(jobid), self._thread.service
         if job is not None:
-            failed = Failed(error, Failure.of(error), service.environment.stamp())
-            fail(service, job, failed)
+            fail(service, job, Failed.of(error, service.environment.stamp()))
