@@ -186,6 +186,9 @@ def in_child(function: Callable[[], Any]) -> Any:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        # Or each commit looks at the parent's connections, too, and waits for ever
+        # if a thread of the parent was in their storage just now.
+        transaction.manager.clearSynchs()
         try:
             answer = json.dumps(function())
         except BaseException:

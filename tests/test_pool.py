@@ -45,7 +45,7 @@ def test_what_was_last_in_use_forgets(service: Any, db: Any) -> None:
     db.open(TransactionManager()).close()
     with processing(service):
         run_a_job(service)
-        wait_until(lambda: min(remembered(db)) == 0)
+        wait_until(lambda: min(remembered(db), default=1) == 0)
 
 
 def test_the_pools_timeout_holds(path: str, tasks: None) -> None:
