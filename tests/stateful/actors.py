@@ -66,7 +66,7 @@ class Producer:
         try:
             self.manager.commit()
         except TransientError:
-            assert not self.view.only_adds or self.model.dropped, "an add conflicts"
+            assert not self.view.only_adds or self.model.cleaned, "an add conflicts"
             self.end()
             return False
         self.model.commit(self.view, self.since)

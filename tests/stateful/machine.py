@@ -274,6 +274,7 @@ class ServiceMachine(World, RuleBasedStateMachine):
     def rescue(self) -> None:
         """Whatever was processed is queued again, or in error; lanes may be removed."""
         rescuer = Worker(self.db, self.model)
+        self.model.cleaned = True
         rescuer.session.rescue()
         lost = [i for i, job in self.model.jobs.items() if job.status == PROCESSING]
         self.model.suspects.update(lost)

@@ -105,10 +105,11 @@ class Model:
         self.suspects: set[int] = set()
         #: Jobs that a worker gave back: they wait behind what its lane has noted.
         self.given_back: set[int] = set()
-        #: The numbers of the blocks that there are, and whether one was ever dropped:
-        #: then an add at that time may conflict, in the directory of blocks.
+        #: Whether a job or a lane was ever removed, or a block was dropped: then an add
+        #: at that time may conflict.
+        self.cleaned = False
+        #: The numbers of the blocks that there are.
         self.blocks: set[int] = set()
-        self.dropped = False
         #: By commit, the jobs that it wrote.
         self.log: list[set[int]] = []
 
@@ -118,7 +119,7 @@ class Model:
 
     def see_blocks(self, numbers: set[int]) -> None:
         """These blocks are in the committed state."""
-        self.dropped = self.dropped or not self.blocks <= numbers
+        self.cleaned = self.cleaned or not self.blocks <= numbers
         self.blocks = numbers
 
     def commit(self, view: View, since: int) -> None:
@@ -130,6 +131,7 @@ class Model:
         again = added & self.given & view.jobs.keys()
         assert not again, f"ids were given twice: {again}"
         self.given |= added
+        self.cleaned = self.cleaned or bool(view.written - view.jobs.keys())
         for jobid in view.written:
             if jobid in view.jobs:
                 self.jobs[jobid] = view.jobs[jobid]
