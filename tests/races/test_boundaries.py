@@ -294,3 +294,18 @@ def test_a_lane_is_read_while_another_block_is_added(db: Any, service: Any) -> N
         adder.commit()
     check_committed(db)
     assert ask(db, lambda found: len(found.jobs)) == SHARDS * SLOTS
+
+
+def test_what_was_rolled_back_conflicts_with_nothing(db: Any, service: Any) -> None:
+    """Jobs that were added and rolled back do not get in the way of those that stay."""
+    with clients(db, 2) as (undoer, adder):
+        savepoint = undoer.manager.savepoint()
+        for _ in range(SHARDS * SLOTS):
+            undoer.service.add("echo", "undone")
+        savepoint.rollback()
+        adder.service.add("echo")
+        adder.commit()
+        undoer.service.add("echo", "kept")
+        undoer.commit()
+    check_committed(db)
+    assert ask(db, lambda found: len(found.jobs)) == 2

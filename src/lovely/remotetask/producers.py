@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from BTrees.LOBTree import LOBTree, LOBucket
 from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
 from zope.interface import implementer
 
@@ -67,6 +68,7 @@ class LaneWriter(Writer):
         self._service = service
         self._batch = hold.batch
         self._voted = False
+        self._reads = _reads(service._p_jar)
 
     def reserve(self) -> None:
         """Reserve numbers at once: they stay ours whatever becomes of us."""
@@ -85,6 +87,8 @@ class LaneWriter(Writer):
         return _Savepoint(self)
 
     def abort(self, transaction: Any) -> None:
+        """All is undone, or all since a savepoint that was there before."""
+        _forget_reads(self._service._p_jar, self._reads)
         self._release()
 
     def tpc_begin(self, transaction: Any) -> None:
@@ -125,9 +129,28 @@ class _Savepoint:
     def __init__(self, writer: LaneWriter) -> None:
         self._writer = writer
         self._position = writer.position
+        self._jar = writer._service._p_jar
+        self._reads = _reads(self._jar)
 
     def rollback(self) -> None:
         self._writer.position = self._position
+        _forget_reads(self._jar, self._reads)
+
+
+def _reads(jar: Any) -> frozenset[bytes]:
+    """The object ids that have to be unchanged for a transaction to be committed."""
+    return frozenset(jar._readCurrent)
+
+
+def _forget_reads(jar: Any, before: frozenset[bytes]) -> None:
+    """What was read for blocks that have been rolled back may change after all.
+
+    BTrees ask for the nodes on the way to where they write, and ZODB does not take
+    that back by itself.
+    """
+    for oid in set(jar._readCurrent) - before:
+        if isinstance(jar._cache.get(oid), (LOBTree, LOBucket)):
+            del jar._readCurrent[oid]
 
 
 class LanePool:
