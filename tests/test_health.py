@@ -13,6 +13,7 @@ import transaction
 from zope.interface.verify import verifyObject
 
 from lovely.remotetask import processor
+from lovely.remotetask.callers import next_job
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.health import BUSY, IDLE, SILENT, STALLED, WORKING
 from lovely.remotetask.interfaces import COMPLETED, ITaskService
@@ -279,7 +280,7 @@ def test_many_cancelled_jobs(
     # A worker that looks passes them, and the job is on time then.
     while not service.hasJobsWaiting():
         pass
-    assert service._next(None) is not None
+    assert next_job(service) is not None
     transaction.abort()
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import zope.event
 from persistent import Persistent
 
+from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.errors import TaskError
 from lovely.remotetask.interfaces import IJobCancelled, IJobCompleted, IJobFailed
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.states import CANCELLED, COMPLETED, ERROR
-from lovely.remotetask.workers import MOST_CRASHES
 from tests.support import FullTask, provide
 
 #: How a job of each task may end, if it is not cancelled.

@@ -36,7 +36,10 @@ class Failure(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One try to run a job; ``failure`` is None if it succeeded."""
+    """One try to run a job; ``failure`` is None if it succeeded.
+
+    Where a worker was lost, nobody knows when, or whether, it ``started``.
+    """
 
     number: int
     started: datetime | None

@@ -60,7 +60,8 @@ class BaseJob(Persistent):
     _started: int | None = None
     _completed: int | None = None
     #: The last failed attempts: (number, started, ended, type, message, traceback).
-    _failures: tuple[tuple[int, int, int, str, str, str], ...] = ()
+    #: ``started`` is None where a worker was lost.
+    _failures: tuple[tuple[int, int | None, int, str, str, str], ...] = ()
 
     def __init__(
         self, id: int, task: str, input: Any = None, created: int | None = None
@@ -205,10 +206,20 @@ class BaseJob(Persistent):
 
     def fail(self, failure: Failure, started: int, moment: int) -> None:
         """Note that the attempt failed."""
-        record = (self.attempt, started, moment, *failure)
-        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
+        self._note_failure(failure, started, moment)
         self.failed += 1
         self._end(started, moment)
+
+    def note_crash(self, failure: Failure, moment: int) -> None:
+        """Note that a worker was lost with it: a crash is no failure of the task's.
+
+        Whether the attempt had begun, nobody knows.
+        """
+        self._note_failure(failure, None, moment)
+
+    def _note_failure(self, failure: Failure, started: int | None, moment: int) -> None:
+        record = (self.attempt, started, moment, *failure)
+        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
 
     def _end(self, started: int, moment: int) -> None:
         self._started = started

@@ -1,8 +1,8 @@
-"""Running a job that has been claimed: what is common, and the caller's way.
+"""Running a job that has been claimed: what is common to all ways.
 
-`run_here` runs a job in the caller's transaction; `lovely.remotetask.runs` has the
-ways of workers.  All have one meaning: either what the task wrote and the end of
-the job are one commit, or the writes are undone and the failure is noted.
+`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` those of
+workers.  All have one meaning: either what the task wrote and the end of the job are
+one commit, or the writes are undone and the failure is noted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transaction.interfaces import NoTransaction, TransientError
+from transaction.interfaces import NoTransaction
 from zope.event import notify
 
 from lovely.remotetask import events, times
@@ -28,8 +28,7 @@ from lovely.remotetask.errors import (
     UnknownTask,
 )
 from lovely.remotetask.job import Failure, Job
-from lovely.remotetask.own import pause
-from lovely.remotetask.pickling import check_changes, check_storable
+from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.states import (
@@ -37,11 +36,7 @@ from lovely.remotetask.states import (
     COMPLETED,
     DELAYED,
     ERROR,
-    PROCESSING,
-    TRANSITIONS,
 )
-from lovely.remotetask.times import Clock
-from lovely.remotetask.workers import put_back, start_attempts
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -50,51 +45,6 @@ log = logging.getLogger("lovely.remotetask")
 
 #: How often a job that meets a conflict runs again at once.
 TRANSIENT_TRIES = 10
-
-
-def run_here(service: TaskService, jobid: int, clock: Clock | None = None) -> None:
-    """Run a claimed job in the caller's thread and transaction.
-
-    ``clock`` is what it was claimed by, if not the system's.
-
-    A conflict that the task raises makes it run again.  KeyboardInterrupt goes
-    to the caller, and the job is queued as before.  Raise RollbackImpossible.
-    """
-    run = Run(service.environment)
-    for tried in range(TRANSIENT_TRIES + 1):
-        undo = _undo_point(service)
-        started = service.environment.stamp()
-        try:
-            _attempt_here(service, jobid, run, started, clock)
-            return
-        except BaseException as error:
-            undo()
-            if isinstance(error, KeyboardInterrupt):
-                _give_back(service, jobid)
-                raise
-            failed = Failed.of(error, started)
-            if not isinstance(error, TransientError):
-                break
-        pause(service.environment, tried)
-    job = _still_claimed(service, jobid, clock)
-    if job is not None:
-        fail(service, job, failed)
-
-
-def _attempt_here(
-    service: TaskService, jobid: int, run: Run, started: int, clock: Clock | None
-) -> None:
-    jar = service._p_jar
-    with Surroundings(service) as surroundings:
-        output = call_task(service, service.jobs[jobid], run, started)
-        surroundings.renew()
-        if jar is not None:
-            current_transaction(jar.transaction_manager)
-        job = _still_claimed(service, jobid, clock)
-        if job is not None:
-            complete(service, job, output, started)
-    if jar is not None:
-        check_changes(jar)
 
 
 class Failed(NamedTuple):
@@ -204,7 +154,7 @@ def announce_failure(service: TaskService, job: Job) -> None:
 
 
 def _announce(service: TaskService, event: events.JobEvent) -> None:
-    undo = _undo_point(service)
+    undo = undo_point(service)
     try:
         with Surroundings(service):
             notify(event)
@@ -216,23 +166,6 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
             raise
 
 
-def _still_claimed(service: TaskService, jobid: int, clock: Clock | None) -> Job | None:
-    """The job, claimed again if the task ended the caller's transaction.
-
-    None if the job was added, or taken, by what the task has aborted.
-    """
-    job = service.jobs.get(jobid)
-    if job is not None and PROCESSING in TRANSITIONS[job.status]:
-        start_attempts(service, [job], None, clock)
-    return job if job is not None and job.status == PROCESSING else None
-
-
-def _give_back(service: TaskService, jobid: int) -> None:
-    job = service.jobs.get(jobid)
-    if job is not None and job.status == PROCESSING:
-        put_back(service, job)
-
-
 def current_transaction(manager: Any) -> Any:
     """The current transaction, begun if a task has ended an explicit one."""
     try:
@@ -241,7 +174,7 @@ def current_transaction(manager: Any) -> Any:
         return manager.begin()
 
 
-def _undo_point(service: TaskService) -> Callable[[], None]:
+def undo_point(service: TaskService) -> Callable[[], None]:
     """A function that takes back all writes from now on.
 
     Without a database there is nothing to take them back with.

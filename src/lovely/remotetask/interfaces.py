@@ -378,7 +378,8 @@ class IJob(Interface):
     attempt = Attribute("How many attempts have begun, an int.")
     attempts = Attribute(
         "The last attempts, oldest first: a tuple of "
-        "`lovely.remotetask.job.Attempt` (number, started, ended, failure)."
+        "`lovely.remotetask.job.Attempt` (number, started, ended, failure).  Where a "
+        "worker was lost, the failure says so, and ``started`` is None."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -18,7 +17,7 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, states, times
+from lovely.remotetask import callers, events, health, states, times
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
@@ -29,21 +28,19 @@ from lovely.remotetask.errors import (
     UnknownJob,
     UnknownTask,
 )
-from lovely.remotetask.execution import run_here
 from lovely.remotetask.interfaces import ITask, ITaskService
 from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import Lanes
 from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
-from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.queueview import QueueView
 from lovely.remotetask.retention import Keep, check_number
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
-from lovely.remotetask.timetable import Timetable, follow
-from lovely.remotetask.workers import WorkerInfo, Workers, start_attempts
+from lovely.remotetask.timetable import Timetable
+from lovely.remotetask.workers import WorkerInfo, Workers
 from lovely.remotetask.writers import LocalWriter, Writer
 
 #: For so long jobs that are over, and not in error, are kept (seconds).
@@ -252,38 +249,16 @@ class TaskService(CronJobs, Persistent):
     # Processing in this thread
 
     def hasJobsWaiting(self, now: float | None = None) -> bool:
-        return bool(QueueReader(self, self._clock(now), most=math.inf).take(1))
+        return callers.has_jobs(self, now)
 
     def claimNextJob(self, now: float | None = None) -> int | None:
-        clock = self._clock(now)
-        job = self._next(clock)
-        if job is None:
-            return None
-        key = self._workers.register(self, threads=0)
-        self._workers.claim(self, key, [job], clock=clock)
-        return job.id
+        return callers.claim_next(self, now)
 
     def processNext(self, now: float | None = None, jobid: int | None = None) -> bool:
-        clock = self._clock(now)
-        job = self._next(clock) if jobid is None else self._job(jobid)
-        if job is None:
-            return False
-        if states.PROCESSING in states.TRANSITIONS[job.status]:
-            if jobid is not None:
-                job.leave_place()
-            start_attempts(self, [job], None, clock)
-        if job.status != states.PROCESSING:
-            return job.status in states.REMOVABLE
-        claimant = job.claimant
-        if not self._workers.is_caller(claimant):
-            return False
-        run_here(self, job.id, clock)
-        self._workers.dismiss(self, claimant)
-        return True
+        return callers.process_next(self, now, jobid)
 
     def process(self, now: float | None = None) -> None:
-        while self.processNext(now):
-            pass
+        callers.process(self, now)
 
     # Processing in the background
 
@@ -340,23 +315,6 @@ class TaskService(CronJobs, Persistent):
         if job is None:
             raise UnknownJob(jobid)
         return job
-
-    def _clock(self, now: float | None) -> times.Clock:
-        """What jobs are due by: the system's clock, or the one that is given."""
-        given = None if now is None else times.check_now(now)
-        return times.Clock.of(self.environment.time(), given)
-
-    def _next(self, clock: times.Clock | None) -> Job | None:
-        """Take the next job that is due from the queue."""
-        clock = clock or self._clock(None)
-        while follow(self, clock):
-            pass
-        while True:
-            reader = QueueReader(self, clock)
-            jobs = reader.take(1)
-            reader.save()
-            if jobs or not reader.gave_up:
-                return jobs[0] if jobs else None
 
     def _remove(self, job: Job) -> None:
         if job.status in states.RETRIABLE:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from lovely.remotetask.claims import Rescued
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
-from lovely.remotetask.execution import announce_cancelled, announce_failure
+from lovely.remotetask.execution import announce_cancelled
 from lovely.remotetask.own import (
     close_connection,
     commit_retrying,
@@ -18,19 +18,18 @@ from lovely.remotetask.own import (
 )
 from lovely.remotetask.pruning import Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.rescue import report, rescue
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
 from lovely.remotetask.times import Clock
 from lovely.remotetask.timetable import follow
-from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
+from lovely.remotetask.workers import Lease, Watch, Worker, is_held
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
 
 T = TypeVar("T")
-
-log = logging.getLogger("lovely.remotetask")
 
 
 class Claim(NamedTuple):
@@ -55,6 +54,7 @@ class Session:
         Raise ServiceNotFound.
         """
         self.key = key
+        self._path = path
         self.connection = open_connection(db)
         self.manager = self.connection.transaction_manager
         try:
@@ -252,26 +252,19 @@ class Session:
     def rescue(self) -> None:
         """Queue what lost workers held; tidy up after processes that are gone."""
 
-        def work(service: TaskService) -> Rescue:
+        def work(service: TaskService) -> list[Rescued]:
             is_gone = self.environment.is_gone
             service._lanes.retire(is_gone)
             own = service._workers.get(self.own_key)
             beat = None if own is None else own.beat
-            rescue = service._workers.rescue(
+            return rescue(
                 service,
                 lambda worker: (
                     is_gone(worker.identity) or self._is_silent(worker, beat)
                 ),
             )
-            for jobid in rescue.failed:
-                announce_failure(service, service.jobs[jobid])
-            return rescue
 
-        rescue = self._commit(work)
-        if any(rescue):
-            log.warning(
-                "workers were lost: jobs %s are queued again, %s are in error", *rescue
-            )
+        report("/".join(self._path), self._commit(work))
 
     def prune(self) -> bool:
         """Remove some of what need not be kept; whether there was anything.

@@ -48,6 +48,11 @@ def names_of(service: Any) -> list[str]:
     return [*path, service.__name__]
 
 
+def name_of(service: Any) -> str:
+    """What logs call a service: the names on the way to it."""
+    return "/".join(name or "a service" for name in names_of(service))
+
+
 def database_of(service: Any) -> Any:
     """The ZODB.DB that a service's path leads through from its root.
 

@@ -28,18 +28,15 @@ from persistent.timestamp import TimeStamp
 from ZODB.utils import z64
 
 from lovely.remotetask import times
-from lovely.remotetask.endings import end
+from lovely.remotetask.claims import Rescued, put_back, start_attempts, take_back
 from lovely.remotetask.errors import InvalidArgument
-from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.job import Job
 from lovely.remotetask.queue import Share
-from lovely.remotetask.states import ERROR, PROCESSING, QUEUED
+from lovely.remotetask.states import PROCESSING
 from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
-
-#: So many workers may die while they hold a job; then the job is in error.
-MOST_CRASHES = 3
 
 _serial = itertools.count(1)
 
@@ -115,9 +112,24 @@ class Worker(Persistent):
         #: The ids of the jobs that it has claimed and that are not settled.
         self.held: tuple[int, ...] = ()
 
+    #: Whether it stands for a call that runs a job in its own transaction.
+    is_call = False
+
     @property
     def lease(self) -> Lease:
         return Lease(*self._lease)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The host, and the process's number there."""
+        host, pid = self.identity.split("/")[:2]
+        return host.partition(":")[0], int(pid)
+
+    @property
+    def process(self) -> str:
+        """What people call the process."""
+        host, pid = self.place
+        return f"process {pid} on {host}"
 
     @property
     def beat(self) -> float | None:
@@ -153,13 +165,6 @@ class Held(NamedTuple):
     unfinished: list[int]
     #: How many are over, by status.
     ended: Counter[str]
-
-
-class Rescue(NamedTuple):
-    """What became of the jobs of workers that are gone: their ids."""
-
-    queued: list[int]
-    failed: list[int]
 
 
 class Workers(Persistent):
@@ -215,6 +220,18 @@ class Workers(Persistent):
         worker.held = tuple(self._settle_all(service, worker, held))
         start_attempts(service, jobs, key, clock)
         worker.held = (*worker.held, *(job.id for job in jobs))
+
+    def stand_in(self, service: TaskService, job: Job) -> str:
+        """A new worker for a call that runs a job, which is claimed; its identity."""
+        key = self.register(service, threads=0)
+        worker = self._records[key]
+        worker.is_call, worker.held, job.claimant = True, (job.id,), key
+        return worker.identity
+
+    def identity(self, key: int | None) -> str | None:
+        """Who a claimant is; None if there is no such worker."""
+        worker = None if key is None else self._records.get(key)
+        return None if worker is None else worker.identity
 
     def give_back(self, service: TaskService, key: int, jobids: Iterable[int]) -> None:
         """Jobs that a worker has claimed and not begun go back to their places."""
@@ -273,18 +290,19 @@ class Workers(Persistent):
             for jobid in self._remove(service, worker):
                 put_back(service, service.jobs[jobid])
 
-    def rescue(self, service: TaskService, is_lost: Callable[[Worker], bool]) -> Rescue:
+    def rescue(
+        self, service: TaskService, is_lost: Callable[[Worker], bool]
+    ) -> list[Rescued]:
         """Take back what lost workers hold.
 
         A job that several workers have died with ends in error.
         """
-        rescue = Rescue([], [])
-        for worker in self:
-            if is_lost(worker):
-                for jobid in self._remove(service, worker):
-                    saved = _rescue(service, service.jobs[jobid])
-                    (rescue.queued if saved else rescue.failed).append(jobid)
-        return rescue
+        return [
+            take_back(service, service.jobs[jobid], worker.process)
+            for worker in self
+            if is_lost(worker)
+            for jobid in self._remove(service, worker)
+        ]
 
     def _remove(self, service: TaskService, worker: Worker) -> list[int]:
         """Remove a worker's record; return the jobs that have not ended.
@@ -307,11 +325,9 @@ class Workers(Persistent):
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
         """What can be known of a worker."""
-        host, pid = worker.identity.split("/")[:2]
         return WorkerInfo(
             worker.identity,
-            host.partition(":")[0],
-            int(pid),
+            *worker.place,
             times.to_datetime(worker.started),
             worker.threads,
             tuple(_held(service, worker).unfinished),
@@ -328,70 +344,6 @@ def _datetime(seconds: float | None) -> datetime | None:
 def is_held(job: Job, key: int | None) -> bool:
     """Whether a job is being processed by that worker."""
     return job.status == PROCESSING and job.claimant == key
-
-
-def start_attempts(
-    service: TaskService,
-    jobs: Sequence[Job],
-    key: int | None,
-    clock: Clock | None = None,
-) -> None:
-    """Claim jobs: the attempt is counted now, before anything runs.
-
-    What a job is run for, and what is planned next, is noted in the same commit.
-    """
-    clock = clock or Clock.of(service.environment.time())
-    for job in jobs:
-        # A cron job may still be on the record of the worker that ran it last.
-        service._workers.settle(service, job)
-        job.claimed(clock)
-    service._writer().move_all(jobs, PROCESSING)
-    for job in jobs:
-        job.attempt += 1
-        if job.claimant != key:
-            job.claimant = key
-
-
-def put_back(service: TaskService, job: Job) -> None:
-    """Queue a claimed job that has not begun, where it was.
-
-    The attempt is not counted.
-    """
-    job.attempt -= 1
-    _queue(service, job, job.stamp, job.unclaimed())
-
-
-def _rescue(service: TaskService, job: Job) -> bool:
-    """Queue a job anew whose worker is lost; False if that happened too often."""
-    now = service.environment.stamp()
-    job.crashes += 1
-    if job.crashes < MOST_CRASHES:
-        _queue(service, job, now)
-        return True
-    text = (
-        f"{job.crashes} workers in a row were lost while they held the job. If it "
-        "is to be tried again, find out first whether it made them crash."
-    )
-    job.fail(Failure("WorkerLost", text, ""), now, now)
-    job.claimant = None
-    end(service, job, ERROR)
-    return False
-
-
-def _queue(service: TaskService, job: Job, moment: int, status: str = QUEUED) -> None:
-    """Queue a claimed job: in a lane, or, if a worker was lost with it, apart.
-
-    So it holds up nothing while another suspect runs, and claims find it at once.
-    """
-    job.queue_at(moment)
-    job.claimant = None
-    writer = service._writer()
-    if job.crashes:
-        writer.move(job, QUEUED)
-        service._suspects.insert((moment, job.id))
-        writer.appended = True
-    else:
-        writer.enqueue(job, status)
 
 
 def _held(service: TaskService, worker: Worker) -> Held:
