@@ -42,7 +42,7 @@ LAYERS = [
     ["rescue"],
     ["runs", "pace", "callers"],
     ["session", "hand"],
-    ["crew"],
+    ["crew", "upkeep"],
     ["processor", "processing"],
     ["cronjobs"],
     ["service"],

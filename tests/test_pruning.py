@@ -511,7 +511,7 @@ def test_a_bad_retention_is_told_once(
         transaction.commit()
         wait_until(lambda: ask(db, lambda s: s.count(COMPLETED)) == 1)
     assert caplog.text.count("no jobs are removed: retention: jobs that are") == 1
-    assert "SimpleProcessor of service" in caplog.text
+    assert "service: no jobs are removed" in caplog.text
 
 
 def test_what_fails_is_told(

@@ -263,6 +263,11 @@ def test_in_the_background(service: Any, db: Any, caplog: Any) -> None:
     assert service.getError(badly) == "failure 2"
     assert counts(service) == {"completed": 1, "error": 1}
     assert caplog.text.count("trying again in 0.0") == 4
+    levels = [record.levelname for record in caplog.records]
+    assert sorted(levels) == ["ERROR"] + ["WARNING"] * 4
+    (last,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "failed: Traceback" in last
+    assert last.endswith("RuntimeError: failure 2")
     check_committed(db)
 
 

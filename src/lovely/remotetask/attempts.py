@@ -34,6 +34,11 @@ class Failure(NamedTuple):
     def __str__(self) -> str:
         return f"{self.type}: {self.message}\n\n{self.traceback}"
 
+    def for_log(self, *, briefly: bool) -> str:
+        """The message alone, or the traceback, which ends with it; no empty lines."""
+        text = self.message if briefly else self.traceback
+        return "\n".join(line for line in text.splitlines() if line.strip())
+
 
 class Attempt(NamedTuple):
     """One try to run a job; ``failure`` is None if it succeeded.

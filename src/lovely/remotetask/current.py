@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("lovely.remotetask.job")
 
+#: So many characters of a message are shown.
+MOST_MESSAGE = 200
+
 
 class Progress(NamedTuple):
     """How far a job is: a fraction from 0 to 1, and a message."""
@@ -41,7 +44,8 @@ class Run:
         self._environment = environment
         self._asked = False
         self._deadline: float | None = None
-        self._timeout: float | None = None
+        #: How long it may take, in seconds; None without a limit.
+        self.timeout: float | None = None
         #: What was last reported; None if nothing was.
         self.reported: Progress | None = None
         self.service: TaskService
@@ -53,7 +57,7 @@ class Run:
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
         """The attempt begins.  ``timeout`` is in seconds, or None."""
         self.service, self.job, self.attempt = service, job, job.attempt
-        self._timeout = timeout
+        self.timeout = timeout
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
         # Read now: threads that the task starts may log, but not use the database.
@@ -63,6 +67,11 @@ class Run:
             "task": job.task,
             "attempt": job.attempt,
         }
+
+    @property
+    def task(self) -> str:
+        """The name of the job's task; any thread may ask."""
+        return str(self._told.get("task", ""))
 
     def end(self) -> None:
         """The task is over: in a group, it waits for the others to be committed."""
@@ -99,17 +108,22 @@ class Run:
         if self.cancelled:
             raise JobCancelled("The job was cancelled while it was running.")
         if self.overdue:
-            raise JobTimeout(f"The job took longer than {self._timeout:g} seconds.")
+            raise JobTimeout(f"The job took longer than {self.timeout:g} seconds.")
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report how far the job is: a fraction from 0 to 1, and a message.
 
-        Others see it while the job runs, about once a second.  Raise
-        InvalidType (a TypeError) or InvalidArgument (a ValueError).
+        Others see it while the job runs, about once a second.  Of a message with
+        more than 200 characters the first 199 are shown, and an ellipsis.
+
+        Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).
         """
         if times.check_seconds("fraction", fraction, unit="a number") > 1:
             raise InvalidArgument(f"fraction: from 0 to 1, not {fraction!r}.")
-        self.reported = Progress(float(fraction), str(message))
+        text = str(message)
+        if len(text) > MOST_MESSAGE:
+            text = text[: MOST_MESSAGE - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        self.reported = Progress(float(fraction), text)
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]

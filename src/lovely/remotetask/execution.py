@@ -30,7 +30,7 @@ from lovely.remotetask.errors import (
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
-from lovely.remotetask.sites import Surroundings
+from lovely.remotetask.sites import Surroundings, name_of
 from lovely.remotetask.states import (
     CANCELLED,
     COMPLETED,
@@ -87,9 +87,10 @@ def fail(service: TaskService, job: Job, failed: Failed) -> None:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
     job.fail(failed.failure, failed.started, now)
+    shown = name_of(service), job.id, job.task
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
-        log.info("job %s of task %r was cancelled", job.id, job.task)
+        log.info("%s: job %s of task %r was cancelled", *shown)
         announce_cancelled(service, job)
         return
     pause = _policy(service, job).pause(
@@ -97,15 +98,19 @@ def fail(service: TaskService, job: Job, failed: Failed) -> None:
     )
     if pause is not None and not job.has_time_until(times.later(now, pause)):
         pause = None
-    again = "" if pause is None else f"; trying again in {pause:.3g} seconds"
     # A task that gives up by itself has said all; else the traceback is needed.
-    told = isinstance(failed.error, TaskError)
-    reason = failed.failure.message if told else failed.failure
-    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
+    reason = failed.failure.for_log(briefly=isinstance(failed.error, TaskError))
     if pause is None:
+        log.error("%s: job %s of task %r failed: %s", *shown, reason)
         end(service, job, ERROR)
         announce_failure(service, job)
     else:
+        log.warning(
+            "%s: job %s of task %r failed; trying again in %.3g seconds: %s",
+            *shown,
+            pause,
+            reason,
+        )
         job.wait_until(times.later(now, pause), relative=True)
         job.queue_at(now)
         # No worker was lost with this attempt, so the row of crashes has ended.
@@ -159,7 +164,7 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
         with Surroundings(service):
             notify(event)
     except BaseException as error:
-        log.exception("error in a subscriber to %r", event)
+        log.exception("%s: error in a subscriber to %r", name_of(service), event)
         undo()
         main = threading.current_thread() is threading.main_thread()
         if isinstance(error, KeyboardInterrupt) and main:
