@@ -171,7 +171,7 @@ def test_wait_time_of_nothing(service: Any, db: Any, factory: Any) -> None:
 
 def test_delayed_jobs_wake_it(service: Any, db: Any) -> None:
     """A processor that looks rarely is on time for a delayed job."""
-    service.processorArguments = {"waitTime": 1000}
+    service.processorArguments, service.stalledAfter = {"waitTime": 1000}, 2000
     transaction.commit()
     with processing(service):
         wait_until(lambda: ask(db, lambda s: s.workers))

@@ -50,8 +50,9 @@ class UnknownTask(RemoteTaskError, ValueError):
     """No task is registered under the name that was asked for.
 
     Raised by ``add``; a job whose task has gone by the time it runs fails with
-    it.  Register the task as a named utility for the service's
-    ``taskInterface``.
+    it.  Register the task in every process that adds or runs its jobs, with the
+    decorator ``task`` or as a named utility for the service's ``taskInterface``,
+    and import the module that does so.
     """
 
     def __init__(self, name: str) -> None:
@@ -60,8 +61,10 @@ class UnknownTask(RemoteTaskError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"Task does not exist: {self.name!r}. Register it as a named "
-            "utility for the task interface of this service."
+            f"Task does not exist: {self.name!r}. Register it, with "
+            f"@task({self.name!r}) above a function or with provideUtility(..., "
+            f"ITask, name={self.name!r}), and import the module where that is done "
+            "in each process that adds or runs such jobs."
         )
 
 

@@ -329,11 +329,11 @@ class ITaskService(Interface):
 
         Needed after each start of the process.  A service that is being
         processed in this process stays so; one without a ``__parent__`` is
-        left alone.
+        left alone, which is logged.
 
         Raise NotInDatabase; InvalidType (a TypeError) or InvalidArgument (a
-        ValueError) if `processorFactory`, `processorArguments`, `retention` or
-        `stalledAfter` make no sense.
+        ValueError) if `processorFactory`, `processorArguments`, `retention`,
+        `retryPolicy` or `stalledAfter` make no sense.
         Then nothing has been started.
         """
 

@@ -14,6 +14,7 @@ from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.retention import check_retention
+from lovely.remotetask.retry import check_policy
 from lovely.remotetask.sites import database_of, path_of
 from lovely.remotetask.times import check_seconds
 
@@ -102,7 +103,8 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
     check_retention(service.retention)
-    check_seconds("stalledAfter", service.stalledAfter)
+    check_policy("retryPolicy", service.retryPolicy)
+    stall = check_seconds("stalledAfter", service.stalledAfter)
     factory = _check_factory(service.processorFactory)
     arguments = _check_arguments(service.processorArguments)
     try:
@@ -118,7 +120,17 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
             f"processorFactory: {_name(factory)} returned {processor!r}, which is no "
             "processor: it can't be called."
         )
+    _check_patience(stall, getattr(processor, "waitTime", None))
     return processor
+
+
+def _check_patience(stall: float, wait_time: object) -> None:
+    """A worker may wait between two looks, without being called stalled."""
+    if isinstance(wait_time, (int, float)) and stall <= wait_time:
+        raise InvalidArgument(
+            f"stalledAfter: seconds that are longer than the waitTime, {wait_time!r}, "
+            f"are needed, not {stall!r}."
+        )
 
 
 def _check_factory(factory: Any) -> Any:

@@ -21,6 +21,10 @@ CENTURIES = 10_000_000_000
 
 def _exceptions(name: str, given: object) -> Errors:
     """One exception class, or several, as a tuple."""
+    if isinstance(given, (str, bytes)):
+        raise InvalidType(
+            f"{name}: exception classes, such as OSError, are needed, not {given!r}."
+        )
     classes = tuple(given) if isinstance(given, Iterable) else (given,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -42,6 +43,8 @@ from lovely.remotetask.table import JobTable
 from lovely.remotetask.timetable import Timetable
 from lovely.remotetask.workers import WorkerInfo, Workers
 from lovely.remotetask.writers import LocalWriter, Writer
+
+log = logging.getLogger("lovely.remotetask")
 
 #: For so long jobs that are over, and not in error, are kept (seconds).
 MONTH = 30 * 24 * 3600.0
@@ -265,6 +268,12 @@ class TaskService(CronJobs, Persistent):
     def startProcessing(self) -> None:
         if self.__parent__ is not None:
             background.start(self)
+            return
+        log.warning(
+            "startProcessing: %r has no __parent__, so it is not started: put it into "
+            "a container (or set __parent__ and __name__), commit, and start it again",
+            self,
+        )
 
     def stopProcessing(self, wait: bool = False, timeout: float | None = None) -> bool:
         found = self._background()
