@@ -9,11 +9,15 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from tests.programs import PATIENCE
+from tests.support import wait_until
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
@@ -31,10 +35,10 @@ def free_port() -> int:
 class Folder:
     """A folder with the files of a page, where its commands are run."""
 
-    def __init__(self, page: str, path: Path, port: int) -> None:
-        """``port``: instead of the page's 8100."""
+    def __init__(self, page: str, path: Path) -> None:
         text = (HOW_TO / page).read_text(encoding="utf-8")
-        self.text = text.replace("8100", str(port))
+        self.port = str(free_port())
+        self.text = re.sub(r"\b8[01][08]0\b", self.port, text)
         self.path = path
         self._started: list[subprocess.Popen[str]] = []
         for name, code in FILE.findall(self.text):
@@ -77,14 +81,15 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    """The folder of the page on workers."""
-    folder = Folder("worker-process.rst", tmp_path, free_port())
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
+    """The folder of a page; its servers listen to ports that are free."""
+    folder = Folder(request.param, tmp_path)
     yield folder
     folder.close()
 
 
 @pytest.mark.zeo
+@pytest.mark.parametrize("folder", ["worker-process.rst"], indirect=True)
 def test_a_worker_process(folder: Folder) -> None:
     """The worker runs what the other program has added, and ends when it is told."""
     folder.start("runzeo")
@@ -94,3 +99,31 @@ def test_a_worker_process(folder: Folder) -> None:
     assert f"   {folder.run('python add.py')}" in folder.text
     worker.terminate()
     assert worker.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("folder", ["pyramid.rst"], indirect=True)
+@pytest.mark.parametrize("hook", [False, True], ids=["", "hook_zca"])
+def test_a_pyramid_application(folder: Folder, hook: bool) -> None:
+    """A view adds a job, which runs in the background, and another view shows it."""
+    if hook:
+        program = folder.path / "hello.py"
+        code, line = program.read_text("utf-8"), 'config.include("pyramid_tm")\n'
+        assert line in code
+        program.write_text(code.replace(line, f"config.hook_zca(); {line}"), "utf-8")
+    server = folder.start("python hello.py")
+    where = f"http://localhost:{folder.port}"
+
+    def ask(path: str, data: bytes | None = None) -> str:
+        with urlopen(f"{where}/{path}", data, timeout=PATIENCE) as answer:
+            return str(answer.read().decode())
+
+    def is_there() -> bool:
+        assert server.poll() is None
+        with suppress(URLError):
+            return bool(ask("greet", b"name=Eva"))
+        return False
+
+    wait_until(is_there, PATIENCE, pause=0.1)
+    wait_until(lambda: "completed" in ask("job?id=1"), pause=0.1)
+    assert f"   {ask('job?id=1')}\n" in folder.text
+    assert f"   {ask('greet', b'name=Eva').replace('2', '1')}\n" in folder.text
