@@ -111,6 +111,24 @@ def test_trouble_at_the_commit(
     assert ask(db, lambda s: s.count("processing")) == 0
 
 
+def test_a_read_only_database(path: str, tasks: None, caplog: Any) -> None:
+    """A database that can't be written to is tried again, and the processor stops."""
+    db = ZODB.DB(FileStorage(path))
+    put_service(db).add("echo")
+    transaction.commit()
+    transaction.abort()
+    db.close()
+    db = ZODB.DB(FileStorage(path, read_only=True))
+    service = db.open().root()["service"]
+    with processing(service):
+        wait_until(lambda: "ReadOnlyError" in caplog.text)
+        assert service.isProcessing()
+    transaction.begin()
+    assert service.getStatus(1) == "queued"
+    transaction.abort()
+    db.close()
+
+
 def test_no_service_at_the_path(db: Any, caplog: Any) -> None:
     """A processor without a service says so, and looks again until it is there."""
     processor = SimpleProcessor(db, ["later"], waitTime=0.01)

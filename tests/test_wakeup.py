@@ -171,6 +171,19 @@ def test_a_storage_with_snapshots_of_its_own(tasks: None) -> None:
     db.close()
 
 
+def test_a_signal_that_is_lost(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that nobody has heard of is found by the next look."""
+    monkeypatch.setattr(Bell, "ring", lambda bell: None)
+    with processing(service):
+        for _ in range(3):
+            jobid = service.add("echo")
+            transaction.commit()
+            wait_for_status(db, jobid, "completed")
+    transaction.abort()
+
+
 def wait_until_idle(service: Any) -> None:
     """Wait until a service's processor knows what to listen to, and sleeps."""
     running = background.of(service)
