@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zope.interface.interface import Method
 
+from lovely.remotetask.interfaces import ITaskService
 from lovely.remotetask.states import COMPLETED, QUEUED, STATUSES, TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +131,16 @@ def test_failures_name_their_tests() -> None:
     assert [what for what, named in found.items() if not named] == []
     loose = [m[0] for named in found.values() for m in named if m["name"] is None]
     assert loose == []
+
+
+def test_all_attributes_of_a_service_are_listed() -> None:
+    """The reference has a line for each attribute of a service."""
+    _, _, section = text_of(DOCS / "reference" / "services.rst").partition("Attributes")
+    section, _, _ = section.partition("\nRetention\n")
+    members = ITaskService.namesAndDescriptions()
+    names = {name for name, member in members if not isinstance(member, Method)}
+    listed = re.findall(r"^   \* - (``.*``)$", section, re.MULTILINE)
+    assert {n for line in listed for n in re.findall(r"``(\w+)``", line)} >= names
 
 
 def test_map_has_every_module() -> None:
