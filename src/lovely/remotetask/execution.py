@@ -17,7 +17,7 @@ from transaction.interfaces import NoTransaction
 from zope.event import notify
 
 from lovely.remotetask import events, times
-from lovely.remotetask.current import Run, running
+from lovely.remotetask.current import Run, describe, running
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -76,23 +76,30 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     return output
 
 
-def complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+def complete(
+    service: TaskService, job: Job, output: Any, started: int
+) -> events.RunEnded:
     """The job is over, and well; within the surroundings of its task."""
-    job.succeed(output, started, service.environment.stamp())
+    now = service.environment.stamp()
+    ended = events.RunEnded(service, job, started)
+    job.succeed(output, started, now)
     end(service, job, COMPLETED)
     notify(events.JobCompleted(job, service))
+    return ended.end(COMPLETED, now)
 
 
-def fail(service: TaskService, job: Job, failed: Failed) -> None:
+def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
+    ended = events.RunEnded(service, job, failed.started)
+    tags = describe(service, job)
     job.fail(failed.failure, failed.started, now)
     shown = name_of(service), job.id, job.task
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
-        log.info("%s: job %s of task %r was cancelled", *shown)
+        log.info("%s: job %s of task %r was cancelled", *shown, extra=tags)
         announce_cancelled(service, job)
-        return
+        return ended.end(CANCELLED, now)
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
     )
@@ -101,22 +108,24 @@ def fail(service: TaskService, job: Job, failed: Failed) -> None:
     # A task that gives up by itself has said all; else the traceback is needed.
     reason = failed.failure.for_log(briefly=isinstance(failed.error, TaskError))
     if pause is None:
-        log.error("%s: job %s of task %r failed: %s", *shown, reason)
+        log.error("%s: job %s of task %r failed: %s", *shown, reason, extra=tags)
         end(service, job, ERROR)
         announce_failure(service, job)
-    else:
-        log.warning(
-            "%s: job %s of task %r failed; trying again in %.3g seconds: %s",
-            *shown,
-            pause,
-            reason,
-        )
-        job.wait_until(times.later(now, pause), relative=True)
-        job.queue_at(now)
-        # No worker was lost with this attempt, so the row of crashes has ended.
-        job.crashes = 0
-        service._workers.let_go(job)
-        service._writer().enqueue(job, DELAYED)
+        return ended.end(ERROR, now)
+    log.warning(
+        "%s: job %s of task %r failed; trying again in %.3g seconds: %s",
+        *shown,
+        pause,
+        reason,
+        extra=tags,
+    )
+    job.wait_until(times.later(now, pause), relative=True)
+    job.queue_at(now)
+    # No worker was lost with this attempt, so the row of crashes has ended.
+    job.crashes = 0
+    service._workers.let_go(job)
+    service._writer().enqueue(job, DELAYED)
+    return ended.end(DELAYED, now)
 
 
 def _policy(service: TaskService, job: Job) -> RetryPolicy:
@@ -164,7 +173,10 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
         with Surroundings(service):
             notify(event)
     except BaseException as error:
-        log.exception("%s: error in a subscriber to %r", name_of(service), event)
+        tags = describe(service, event.object)
+        log.exception(
+            "%s: error in a subscriber to %r", name_of(service), event, extra=tags
+        )
         undo()
         main = threading.current_thread() is threading.main_thread()
         if isinstance(error, KeyboardInterrupt) and main:

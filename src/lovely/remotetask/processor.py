@@ -23,6 +23,7 @@ from lovely.remotetask.errors import (
     ServiceNotFound,
     WorkerLost,
 )
+from lovely.remotetask.history import Recorder
 from lovely.remotetask.interfaces import IProcessor
 from lovely.remotetask.outages import Outages
 from lovely.remotetask.session import Session
@@ -105,6 +106,7 @@ class SimpleProcessor:
         self._bell: Bell | None = None
         name = "/".join(self.servicePath)
         self._upkeep, self._outages = Upkeep(name), Outages(name)
+        self._recorder = Recorder()
         #: The worker's key, and that of claims by calls, outside the loop.
         self._key: int | None = None
         self._caller: int | None = None
@@ -206,7 +208,7 @@ class SimpleProcessor:
             self._crew = Crew(
                 self.maxThreads,
                 self._key,
-                open_session=lambda: Session(self.db, self.servicePath),
+                open_session=lambda: self._open(None),
                 bell=bell,
                 waitTime=self.waitTime,
                 groupFinish=self.groupFinish,
@@ -254,9 +256,12 @@ class SimpleProcessor:
         session.rest()
         self._outages.over()
 
+    def _open(self, key: int | None) -> Session:
+        return Session(self.db, self.servicePath, key, self._recorder)
+
     @contextmanager
     def _session(self, key: int | None) -> Iterator[Session]:
-        session = Session(self.db, self.servicePath, key)
+        session = self._open(key)
         try:
             yield session
         finally:

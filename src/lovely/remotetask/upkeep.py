@@ -53,12 +53,12 @@ class Upkeep:
         self._stalled = stalled
 
     def prune(self, session: Session) -> bool:
-        """Remove some jobs, if it is time; whether there may be more.
+        """Index and remove some jobs, if it is time; whether there may be more.
 
         Whatever goes wrong, the worker goes on without.  Raise WorkerLost.
         """
         try:
-            return session.prune()
+            return session.catch_up() or session.prune()
         except WorkerLost:
             raise
         except (InvalidType, InvalidArgument) as error:
@@ -86,5 +86,6 @@ class Upkeep:
                 jobid,
                 runs[jobid].task,
                 runs[jobid].timeout,
+                extra=dict(runs[jobid].context),
             )
         self._overdue = overdue
