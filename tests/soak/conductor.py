@@ -53,6 +53,8 @@ class Member:
 
     def look(self) -> None:
         """See what it uses."""
+        status = self._program.process.poll()
+        assert status is None, f"{self.name} has ended with status {status}"
         self.samples.append(vitals.vitals(self.pid))
 
     def ask(self, order: str = "report", seconds: float = 30.0) -> None:
