@@ -37,8 +37,8 @@ LAYERS = [
     ["queue"],
     ["endings", "queueview", "timetable"],
     ["workers"],
-    ["execution", "health", "pruning"],
-    ["runs", "pace"],
+    ["execution", "health", "pruning", "checks"],
+    ["runs", "pace", "repairs"],
     ["session", "hand"],
     ["crew"],
     ["processor", "processing"],
@@ -47,11 +47,12 @@ LAYERS = [
     ["__init__"],
 ]
 
-#: Above the core, which never imports them; nor do they import each other.  Each
-#: with what it may import besides what the core may.
+#: Above the core, which never imports them; nor do they import each other, but for
+#: the command.  Each with what it may import besides what the core may.
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
-    "cli": {"click", "rich"},
+    "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
+    | {"zope.configuration"},
     "cron": {"cronsim"},
     "postgresql": set(),
 }
@@ -69,6 +70,8 @@ DEPENDENCIES = {
 
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 LEVELS |= dict.fromkeys(EXTRAS, len(LAYERS))
+#: The command starts the others.
+LEVELS["cli"] += 1
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:

@@ -282,7 +282,7 @@ class Workers(Persistent):
         for worker in self:
             if is_lost(worker):
                 for jobid in self._remove(service, worker):
-                    saved = _rescue(service, service.jobs[jobid])
+                    saved = rescue_job(service, service.jobs[jobid])
                     (rescue.queued if saved else rescue.failed).append(jobid)
         return rescue
 
@@ -361,7 +361,7 @@ def put_back(service: TaskService, job: Job) -> None:
     _queue(service, job, job.stamp, job.unclaimed())
 
 
-def _rescue(service: TaskService, job: Job) -> bool:
+def rescue_job(service: TaskService, job: Job) -> bool:
     """Queue a job anew whose worker is lost; False if that happened too often."""
     now = service.environment.stamp()
     job.crashes += 1
