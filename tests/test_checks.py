@@ -15,6 +15,7 @@ from lovely.remotetask.checks import (
     CLAIM,
     COUNTS,
     HELD,
+    INDEX,
     PLACE,
     STRUCTURE,
     UNREADABLE,
@@ -39,6 +40,9 @@ def busy(service: Any) -> Any:
     service.addCronJob("echo", every=60)
     transaction.commit()
     service.pause(paused)
+    failed = service.add("fail")
+    transaction.commit()
+    assert service.processNext(jobid=failed)
     service.cancel(2)
     transaction.commit()
     service.retry(2)
@@ -131,6 +135,22 @@ def miscount(service: Any) -> None:
     service._writer().count(QUEUED, COMPLETED, 3)
 
 
+def fail_unindexed(service: Any) -> None:
+    """A job in error is not in the index."""
+    service._lanes.failed.drop(45)
+
+
+def index_elsewhere(service: Any) -> None:
+    """A job in error is in another set of the index, too."""
+    for shard in service._lanes.failed._shards:
+        shard.insert(45)
+
+
+def index_others(service: Any) -> None:
+    """The index has a job that waits, and one that is gone."""
+    service._lanes.failed._shards[3].update([9, 4711])
+
+
 REPAIRS = {
     lose_from_log: PLACE,
     note_twice: PLACE,
@@ -144,6 +164,9 @@ REPAIRS = {
     claim_waiting: CLAIM,
     hold_gone: HELD,
     miscount: COUNTS,
+    fail_unindexed: INDEX,
+    index_elsewhere: INDEX,
+    index_others: INDEX,
 }
 
 
@@ -165,6 +188,7 @@ def test_damage_is_found_and_repaired(busy: Any, damage: Damage) -> None:
     assert REPAIRS[damage] in kinds(busy)
     repair_all(busy)
     assert kinds(busy) == []
+    assert list(busy._lanes.failed.ids(newest_first=False)) == [45]
     for worker in list(busy._workers):
         busy._workers.leave(busy, worker.key)
     transaction.commit()

@@ -16,7 +16,12 @@ def check(service: Any) -> None:
 
 def problems(service: Any) -> Iterator[str]:
     """What is wrong with the state of a service."""
-    return (problem.text for problem in checks.problems(service))
+    yield from (problem.text for problem in checks.problems(service))
+    index = service._lanes.failed
+    if index is not None:
+        indexed = list(index.ids(newest_first=False))
+        if list(index.ids(newest_first=True)) != indexed[::-1]:
+            yield f"the index of errors is not the same backwards: {indexed}"
 
 
 def blocks(service: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from lovely.remotetask.errors import UnknownJob
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.lanes import Lane
 from lovely.remotetask.queue import Entry
-from lovely.remotetask.states import PROCESSING, QUEUED, SCHEDULED, STATUSES
+from lovely.remotetask.states import ERROR, PROCESSING, QUEUED, SCHEDULED, STATUSES
 from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ COUNTS = "counts"
 PLACE = "place"
 CLAIM = "claim"
 HELD = "held"
+INDEX = "index"
 UNREADABLE = "unreadable"
 
 
@@ -64,6 +65,7 @@ def problems(service: TaskService, tell: Tell = lambda _: None) -> Iterator[Prob
     yield from lane_problems(service)
     yield from number_problems(service)
     yield from examination.of_workers()
+    yield from index_problems(service)
     yield from examination.of_table()
     yield from examination.of_counts()
 
@@ -159,6 +161,18 @@ def entries(service: TaskService, lane: Lane) -> Iterator[Entry]:
             _tidy(service)
 
 
+def index_problems(service: TaskService) -> Iterator[Problem]:
+    """What is known to be in error is."""
+    index = service._lanes.failed
+    for number, jobid in enumerate(index.ids(newest_first=False) if index else ()):
+        job = service.jobs.get(jobid)
+        if job is None or job.status != ERROR:
+            status = "gone" if job is None else job.status
+            yield Problem(INDEX, f"job {jobid} is {status}, indexed as in error", jobid)
+        if not number % CHUNK:
+            _tidy(service)
+
+
 def _tidy(service: TaskService) -> None:
     """Let ZODB forget what is too much: by itself it does so between transactions."""
     if service._p_jar is not None:
@@ -179,6 +193,8 @@ class Examination:
         }
         self._given = service._lanes._sequence.number
         self._reserved = Reserved(service)
+        index = service._lanes.failed
+        self._index = index if index is not None and index.complete else None
         self._holders: dict[int, list[int]] = defaultdict(list)
         #: How often each job is noted in a log, of those that are looked at now.
         self._noted: Counter[int] = Counter()
@@ -264,6 +280,16 @@ class Examination:
         holders = self._holders.get(jobid, [])
         for text in claim_problems(job, holders):
             yield Problem(CLAIM, text, jobid, seen=seen)
+        for text in self._index_problems(job, holders):
+            yield Problem(INDEX, text, jobid, seen=seen)
+
+    def _index_problems(self, job: Job, holders: list[int]) -> Iterator[str]:
+        """Of a job in error it is known, once: by the index, or by its worker."""
+        if job.status == ERROR and self._index is not None:
+            indexed = self._index.has(job)
+            if indexed + len(holders) != 1:
+                where = f"{indexed} times indexed, held by {holders}"
+                yield f"job {job.id} is in error, {where}"
 
     def _place_problems(self, block: Block, slot: int, job: Job) -> Iterator[str]:
         """A job waits in exactly one place, if it waits at all."""

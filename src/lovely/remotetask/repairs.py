@@ -9,16 +9,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.blocks import add_up
-from lovely.remotetask.checks import CLAIM, COUNTS, HELD, NOW, PLACE, Problem, seen_of
+from lovely.remotetask.checks import (
+    CLAIM,
+    COUNTS,
+    HELD,
+    INDEX,
+    NOW,
+    PLACE,
+    Problem,
+    seen_of,
+)
 from lovely.remotetask.job import Job
-from lovely.remotetask.states import PROCESSING, QUEUED, SCHEDULED, STATUSES
+from lovely.remotetask.states import ERROR, PROCESSING, QUEUED, SCHEDULED, STATUSES
 from lovely.remotetask.workers import rescue_job
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
 
 #: What `repair` may be able to put right.  The rest needs a backup, or its author.
-REPAIRABLE = frozenset({CLAIM, COUNTS, HELD, PLACE})
+REPAIRABLE = frozenset({CLAIM, COUNTS, HELD, INDEX, PLACE})
 
 
 def repair(service: TaskService, problem: Problem) -> bool:
@@ -28,7 +37,11 @@ def repair(service: TaskService, problem: Problem) -> bool:
         return True
     if problem.kind == HELD:
         return _let_go(service, problem.jobid)
-    job = None if problem.jobid is None else service.jobs.get(problem.jobid)
+    if problem.jobid is None:
+        return False
+    if problem.kind == INDEX:
+        return _index_anew(service, problem.jobid)
+    job = service.jobs.get(problem.jobid)
     if job is None or seen_of(job) != problem.seen:
         return False
     if problem.kind == PLACE:
@@ -53,6 +66,20 @@ def _let_go(service: TaskService, jobid: int | None) -> bool:
     for worker in found:
         worker.held = tuple(held for held in worker.held if held != jobid)
     return bool(found) and jobid not in service.jobs
+
+
+def _index_anew(service: TaskService, jobid: int) -> bool:
+    """Have the index of errors say what is so, unless the job's worker will."""
+    index, job = service._lanes.failed, service.jobs.get(jobid)
+    if index is None:
+        return False
+    index.drop(jobid)
+    held = any(jobid in worker.held for worker in service._workers)
+    if job is not None and job.status == ERROR and not held:
+        # Written, so that whoever queues it again at the same time conflicts.
+        job._p_changed = True
+        index.add([job])
+    return True
 
 
 def _queue_anew(service: TaskService, job: Job) -> None:
