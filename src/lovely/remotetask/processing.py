@@ -92,19 +92,27 @@ def start(service: TaskService) -> None:
         previous = found.get(tuple(path))
         if previous is not None and previous.running:
             return
-        processor = _make(service, db, path)
+        processor = make_processor(service, db, path)
         found[tuple(path)] = Background(processor, service._threadName(), previous)
 
 
-def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
-    """The processor that a service asks for.
+def make_processor(
+    service: TaskService,
+    db: Any,
+    path: Sequence[str],
+    factory: Any = None,
+    arguments: Any = None,
+) -> Any:
+    """The processor that a service asks for, or one of another kind.
 
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
     check_retention(service.retention)
     check_seconds("stalledAfter", service.stalledAfter)
-    factory = _check_factory(service.processorFactory)
-    arguments = _check_arguments(service.processorArguments)
+    factory = _check_factory(factory or service.processorFactory)
+    arguments = _check_arguments(
+        service.processorArguments if arguments is None else arguments
+    )
     try:
         processor = factory(db, path, **arguments)
     except InvalidType:
