@@ -116,17 +116,17 @@ class Search:
             self._waiting.append(((), self._root[ROOT_FOLDER]))
         self._waiting.append(((), self._root))
         seen: dict[int, Any] = {}
-        while self._waiting and self.complete:
+        while self._waiting and len(seen) < MOST_OBJECTS:
             path, obj = self._waiting.popleft()
             if id(obj) in seen:
                 continue
             seen[id(obj)] = obj
-            self.complete = len(seen) <= MOST_OBJECTS
             try:
                 self._look(path, obj)
             except Exception:
                 # Of the application's objects anything can be expected.
                 log.debug("not searched: %s", shown(path), exc_info=True)
+        self.complete = self.complete and not self._waiting
         return [found for _, found in self._found.values()]
 
     def _look(self, path: tuple[str, ...], obj: Any) -> None:
@@ -148,9 +148,11 @@ class Search:
         """Note what is in a container, to be looked at later."""
         items = iter(obj.items())
         for name, child in islice(items, MOST_CHILDREN):
+            if len(self._waiting) == MOST_OBJECTS:
+                break
             if isinstance(name, str) and name and not isinstance(child, PLAIN):
                 self._waiting.append(((*path, name), child))
-        if next(items, None) is not None or len(self._waiting) > MOST_OBJECTS:
+        if next(items, None) is not None:
             self.complete = False
 
 
