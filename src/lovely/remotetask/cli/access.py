@@ -11,6 +11,7 @@ from transaction import TransactionManager
 
 from lovely.remotetask.cli.database import Where, open_database
 from lovely.remotetask.cli.locate import locate, shown
+from lovely.remotetask.cli.problems import Unusable
 from lovely.remotetask.cli.registration import prepare_path, register_tasks
 from lovely.remotetask.own import close_connection, commit_retrying
 from lovely.remotetask.sites import find_service
@@ -74,12 +75,22 @@ class Access:
             self.db.close()
             self.db = open_database(self.wanted.where, read_only=True)
 
+    def _check_connected(self) -> None:
+        """A client without its server tells what it remembers, as if it were so."""
+        is_connected = getattr(self.db.storage, "is_connected", None)
+        if is_connected is not None and not is_connected():
+            raise Unusable(
+                f"The server of {self.wanted.where} is lost: does it run? It is tried "
+                "again by itself."
+            )
+
     def close(self) -> None:
         """Close the database."""
         self.db.close()
 
     @contextmanager
     def _root(self) -> Iterator[Any]:
+        self._check_connected()
         connection = self.db.open(transaction_manager=self._manager)
         try:
             yield connection.root()

@@ -203,12 +203,17 @@ class Stage:
         """So many times a second a step can be made, each in a transaction."""
         manager = transaction.TransactionManager()
         connection = self.db.open(transaction_manager=manager)
-        done, begun = 0, time.perf_counter()
+
+        def once() -> None:
+            for attempt in manager.attempts(10):
+                with attempt:
+                    step(connection.root())
+
         try:
+            once()  # to warm up
+            done, begun = 0, time.perf_counter()
             while time.perf_counter() < begun + seconds:
-                for attempt in manager.attempts(10):
-                    with attempt:
-                        step(connection.root())
+                once()
                 done += 1
             return done / (time.perf_counter() - begun)
         finally:
@@ -273,7 +278,7 @@ def _adds_at_once(stage: Stage, seconds: float, producers: int) -> float:
 
 def _jobs(stage: Stage, seconds: float, **options: Any) -> float:
     """Claim, run and finish jobs that do nothing."""
-    _fill(stage)
+    _fill(stage, max(100, round(1500 * seconds)))
     with _processing(stage, **options):
         before, begun = stage.count(COMPLETED), time.perf_counter()
         while time.perf_counter() < begun + seconds and _left(stage):
@@ -282,7 +287,7 @@ def _jobs(stage: Stage, seconds: float, **options: Any) -> float:
         return done / (time.perf_counter() - begun)
 
 
-def _fill(stage: Stage, jobs: int = 2000) -> None:
+def _fill(stage: Stage, jobs: int) -> None:
     """See to it that there are enough jobs."""
     missing = jobs - _left(stage)
     if missing > 0:

@@ -35,6 +35,9 @@ MOST = 1000
 #: So many of the jobs that wait are asked for their tasks.
 LOOK_AT = 1000
 
+#: Where such problems are, nothing can be repaired safely.
+DAMAGE = frozenset({checks.STRUCTURE, checks.UNREADABLE})
+
 ADVICE = {
     checks.STRUCTURE: "The job table or the queue is damaged. Restore a backup, and "
     "report what has happened: nothing that the library does leads to this.",
@@ -42,6 +45,7 @@ ADVICE = {
     checks.PLACE: "It would never run, or out of its turn; --repair queues it anew.",
     checks.CLAIM: "Nobody will finish it; --repair gives it back to the queue.",
     checks.HELD: "Its worker can't go on; --repair takes the job from it.",
+    checks.INDEX: "Lists of what has failed would be wrong; --repair corrects them.",
     checks.UNREADABLE: "Its record is lost or damaged. Restore a backup; for a file, "
     "ZODB.scripts.fstest and fsrefs tell more.",
     "configuration": "Set another value on the service, and commit.",
@@ -159,8 +163,11 @@ def _unknown_tasks(service: TaskService) -> Iterator[Problem]:
 def _repair_all(access: Access, problems: list[Problem]) -> int:
     """Put right what can be; how much that was.
 
-    The counts come last: the other repairs may have corrected them.
+    Nothing, if the table is damaged: what the rest looks like may come of that.  The
+    counts come last: the other repairs may have corrected them.
     """
+    if any(problem.kind in DAMAGE for problem in problems):
+        return 0
     found = [problem for problem in problems if problem.kind in REPAIRABLE]
     others = [problem for problem in found if problem.kind != checks.COUNTS]
     repaired = 0

@@ -59,7 +59,7 @@ def report(service: TaskService, limits: Limits | None = None) -> Report:
     """Look at a service; the cost does not depend on how many jobs there are."""
     counts = {status: service.count(status) for status in STATUSES}
     at = datetime.fromtimestamp(service.environment.time(), timezone.utc)
-    minutes: list[Any] = getattr(service, "history", lambda minutes: [])(MINUTES)
+    minutes = service.history(MINUTES)
     rate = Rate(sum(m.completed for m in minutes), sum(m.failed for m in minutes))
     found = Report(at, counts, service.processing, rate, 0, [])
     warnings = list(_warnings(found, limits or Limits()))

@@ -39,7 +39,7 @@ class Vitals:
         """``file`` is touched while all is well; ``on_ready`` called at first."""
         self._access, self._systemd, self._file = access, systemd, file
         self._on_ready = on_ready
-        self._stopped = threading.Event()
+        self._stopped, self._touching = threading.Event(), threading.Lock()
         self._ready, self._well = False, True
         self._thread = threading.Thread(target=self._watch, name="vitals", daemon=True)
         self._thread.start()
@@ -47,8 +47,9 @@ class Vitals:
     def stop(self) -> None:
         """Look no more; and nobody shall take the file for a sign of life."""
         self._stopped.set()
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+        with self._touching:
+            if self._file is not None:
+                self._file.unlink(missing_ok=True)
 
     @property
     def _period(self) -> float:
@@ -93,8 +94,9 @@ class Vitals:
             self._systemd.ready()
             self._on_ready()
         self._systemd.alive(f"{found.state}, {number(len(found.worker.held), 'job')}")
-        if self._file is not None:
-            self._file.touch()
+        with self._touching:
+            if self._file is not None and not self._stopped.is_set():
+                self._file.touch()
 
     def _note(self, illness: str | None) -> None:
         """Say so when the worker is ill, and when it is well again."""
