@@ -26,7 +26,8 @@ LAYERS = [
     ["events", "schedule"],
     ["calendars"],
     ["planning"],
-    ["attempts", "plan"],
+    ["attempts", "plan", "versions"],
+    ["ancestor"],
     ["basejob"],
     ["task", "job"],
     ["blocks"],
@@ -44,6 +45,8 @@ LAYERS = [
     ["processor", "processing"],
     ["cronjobs"],
     ["service"],
+    ["conversion"],
+    ["evolve"],
     ["__init__"],
 ]
 

@@ -18,7 +18,7 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, states, times
+from lovely.remotetask import events, health, states, times, versions
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
@@ -76,9 +76,21 @@ class TaskService(CronJobs, Persistent):
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
 
+    #: The version of its state; none is what the ancestor left.
+    _version = 0
+
     def __init__(self) -> None:
         super().__init__()
         declare_location(type(self))
+        self._set_up()
+        self._version = versions.CURRENT
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        versions.check(self)
+
+    def _set_up(self) -> None:
+        """Make the parts of a service that has no jobs."""
         self._lanes = Lanes()
         self.jobs = JobTable(self._lanes)
         self._lanes.table = self.jobs
