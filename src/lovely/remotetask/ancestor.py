@@ -19,7 +19,7 @@ from lovely.remotetask import times
 from lovely.remotetask.attempts import Failure
 from lovely.remotetask.calendars import RANGES, Fields, Given
 from lovely.remotetask.plan import Plan
-from lovely.remotetask.schedule import LATEST, SHORTEST, At, Every, Schedule
+from lovely.remotetask.schedule import LATEST, SHORTEST, At, Every
 from lovely.remotetask.states import CRONJOB, DELAYED, ERROR, SCHEDULED, STATUSES
 
 _zone: ContextVar[ZoneInfo | None] = ContextVar("zone", default=None)
@@ -152,32 +152,25 @@ def _plan(old: dict[str, Any], status: str, created: int) -> tuple[Plan, str | N
     delay = old.pop("delay", None) or None
     scheduled = _moment(old.pop("scheduledFor", None))
     plan = Plan()
-    plan.schedule = _schedule(fields, status, delay, created, scheduled)
     never = None
-    if isinstance(plan.schedule, At):
+    if status == DELAYED or (delay and status != CRONJOB):
         plan.delay = delay
-    elif isinstance(plan.schedule, Fields):
+        if scheduled is None:
+            scheduled = times.later(created, delay or 0)
+        plan.schedule = At(min(scheduled, LATEST))
+    elif delay:
+        plan.schedule = Every(max(SHORTEST, times.from_seconds(delay)), created)
+    elif not any(given.values()):
+        plan.schedule = Every(MINUTE, created)  # as the ancestor had it
+    else:
+        plan.schedule = schedule = _fields(fields)
         lost = [name for name in RANGES if given[name] and not fields[name]]
-        if lost or not plan.schedule.pattern.ever():
+        if lost or not schedule.pattern.ever():
             never = f"It was never due: {_shown(given)}. Update it and retry."
     return plan, never
 
 
-def _schedule(
-    fields: dict[str, Given],
-    status: str,
-    delay: float | None,
-    created: int,
-    scheduled: int | None,
-) -> Schedule:
-    if status == DELAYED or (delay and status != CRONJOB):
-        if scheduled is None:
-            scheduled = times.later(created, delay or 0)
-        return At(min(scheduled, LATEST))
-    if delay:
-        return Every(max(SHORTEST, times.from_seconds(delay)), created)
-    if not any(fields.values()):
-        return Every(MINUTE, created)  # as the ancestor had it
+def _fields(fields: dict[str, Given]) -> Fields:
     minute, hour, day, month, weekday = (fields[name] for name in RANGES)
     return Fields(minute, hour, day, month, weekday)
 

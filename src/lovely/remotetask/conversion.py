@@ -228,9 +228,11 @@ class FromAncestor:
         for entry in batch:
             job = service._p_jar.get(entry.oid)
             jobid = check(job, None).id
-            # What is in no table can't be asked for.
             if conversion.jobs.get(jobid) is job:
                 convert(job, entry)
+            else:
+                # Nobody could ask for it, or cancel it.
+                log.warning("job %s was queued, but is no job of the service", jobid)
         end = start + len(batch)
         conversion.go_on(end if end < len(entries) else None, len(batch))
 

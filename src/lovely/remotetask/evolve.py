@@ -147,6 +147,9 @@ def _connected(db: Any) -> Iterator[tuple[Any, Any]]:
         yield manager, connection
     finally:
         manager.abort()
+        # Who is given the connection next shall not find old services loaded.
+        for each in connection.connections.values():
+            each.cacheMinimize()
         close_connection(connection)
 
 
