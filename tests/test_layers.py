@@ -56,6 +56,7 @@ EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
+    "generations": {"zope.generations"},
     "postgresql": set(),
 }
 
