@@ -18,6 +18,7 @@ from ZODB.FileStorage import FileStorage
 from lovely.remotetask.conversion import LARGEST_ID, LEAST_ROOM, Room
 from lovely.remotetask.errors import CannotConvert
 from lovely.remotetask.evolve import evolve
+from lovely.remotetask.listing import find
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.states import CRONJOB, DELAYED, ERROR, QUEUED
 from tests.old_records import (
@@ -214,6 +215,18 @@ def test_lost_jobs_are_in_error(
     assert [job.id for job in service._queue] == [2]
     assert f"Its status was {status!r}" in service.getError(1)
     assert service.jobs[1].attempts[0].failure.type == "Lost"
+
+
+def test_failed_jobs_are_found_at_once(old: OldDatabase, convert: Convert) -> None:
+    """What is in error is in the index of such jobs, whatever was the reason."""
+    ids = (0, 1, 40, 41, 5_000)
+    jobs = {jobid: old.job(jobid, "error" if jobid % 2 else QUEUED) for jobid in ids}
+    jobs[3] = old.job(3, "completed")
+    old.service(jobs)
+    service = convert(batch=2)
+    assert [job.id for job in find(service, status=ERROR).jobs] == [*reversed(ids)]
+    assert service.clean([ERROR]) == len(ids)
+    assert find(service, status=ERROR).jobs == []
 
 
 def test_lost_jobs_can_be_retried(

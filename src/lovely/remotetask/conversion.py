@@ -200,6 +200,8 @@ class FromAncestor:
                 lose(job)
             put(service.jobs, job)
             counts[job.status] += 1
+        failed = (job for _, job in jobs if job.status == ERROR)
+        service._lanes.index_failed().add(failed)
         writer = LocalWriter(service)
         for status, number in counts.items():
             writer.count(None, status, number)
