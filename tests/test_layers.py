@@ -64,6 +64,7 @@ EXTRAS: dict[str, set[str]] = {
     "cron": {"cronsim"},
     "postgresql": set(),
     "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "zcml": {"zope.configuration", "zope.schema"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

@@ -109,7 +109,7 @@ def test_good_values(schema: Any, value: Any) -> None:
 
 def test_no_schema() -> None:
     """What is neither an interface nor a field is no schema."""
-    with pytest.raises(InvalidType, match="The input: its schema has to be"):
+    with pytest.raises(InvalidType, match="The input: a schema is"):
         check_schema(dict, {}, "The input")
 
 

@@ -24,17 +24,21 @@ def check_schema(schema: Any, value: Any, what: str) -> None:
     """
     if schema is None:
         return
+    check_is_schema(schema, what)
     if _is_field(schema):
         problems = [("", reason) for reason in _reasons(schema, value)]
-    elif IInterface.providedBy(schema):
-        problems = list(_problems(schema, _Fields(schema, value)))
     else:
-        raise InvalidType(
-            f"{what}: its schema has to be an interface, a field or None, not "
-            f"{schema!r}."
-        )
+        problems = list(_problems(schema, _Fields(schema, value)))
     if problems:
         raise SchemaNotMet(what, getattr(schema, "__name__", ""), tuple(problems))
+
+
+def check_is_schema(schema: object, what: str) -> None:
+    """What is to be a schema is one.  Raise InvalidType."""
+    if not (_is_field(schema) or IInterface.providedBy(schema)):
+        raise InvalidType(
+            f"{what}: a schema is an interface, a field or None, not {schema!r}."
+        )
 
 
 def _is_field(attribute: Any) -> bool:
