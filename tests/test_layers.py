@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["signals", "schemas"],
+    ["signals", "elsewhere", "schemas"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     [
         "interfaces",
@@ -64,6 +64,7 @@ EXTRAS: dict[str, set[str]] = {
     "cron": {"cronsim"},
     "postgresql": set(),
     "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "startup": {"zope.app.appsetup"},
     "zcml": {"zope.configuration", "zope.schema"},
 }
 

@@ -19,7 +19,7 @@ from lovely.remotetask import SimpleTask, TaskService, plugins, task
 from lovely.remotetask.errors import InvalidArgument, NotInstalled, PrincipalGone
 from lovely.remotetask.interfaces import IJobStarted
 from lovely.remotetask.people import GROUP
-from lovely.remotetask.principals import ProcessorRequest
+from lovely.remotetask.processor import ProcessorRequest
 from tests.support import (
     echo,
     processing,

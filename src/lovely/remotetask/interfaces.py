@@ -37,6 +37,7 @@ __all__ = [
     "IJobFailed",
     "IJobStarted",
     "IProcessor",
+    "IStartRemoteTasksEvent",
     "ITask",
     "ITaskService",
 ]
@@ -476,6 +477,15 @@ class IProcessor(Interface):
 
         Return True if there was one.  Never raises what the task raised.
         """
+
+
+class IStartRemoteTasksEvent(Interface):
+    """Services are to be processed from now on: the start-up follows directives."""
+
+    database = Attribute("The ZODB.DB that the services are in.")
+    serviceNames = Attribute(
+        "What to start, a list of ``SITE@SERVICE``; None for what is configured."
+    )
 
 
 class IJobEvent(IObjectEvent):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zope.component
 from BTrees.LLBTree import LLTreeSet
@@ -22,6 +22,7 @@ from lovely.remotetask import events, health, people, states, times
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
+from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -375,3 +376,22 @@ class TaskService(CronJobs, Persistent):
         self._workers.settle(self, job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))
+
+
+if TYPE_CHECKING:
+    # Under the same names, which means that they may be imported from here.
+    from lovely.remotetask.startup import (
+        bootStrapSubscriber as bootStrapSubscriber,  # noqa: PLC0414
+    )
+    from lovely.remotetask.startup import (
+        getAutostartServiceNames as getAutostartServiceNames,  # noqa: PLC0414
+    )
+else:
+    __getattr__ = elsewhere(
+        __name__,
+        "zope",
+        {
+            "bootStrapSubscriber": "lovely.remotetask.startup",
+            "getAutostartServiceNames": "lovely.remotetask.startup",
+        },
+    )
