@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -380,3 +382,18 @@ def test_subclass(db: Any) -> None:
     finally:
         with acting_with(MANAGE):
             assert proxied.stopProcessing(wait=True, timeout=20) is True
+
+
+def rows_of_the_documentation() -> dict[str, set[str]]:
+    """The names of a service that the reference lists, by permission."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "zope.rst"
+    rows = re.findall(
+        r"\* - ``(lovely\.remotetask\.\w+)``\n     - (.*)\n",
+        page.read_text(encoding="utf-8"),
+    )
+    return {row: set(re.findall(r"``(\w+)``", names)) for row, names in rows}
+
+
+def test_documentation() -> None:
+    """The reference has the same table."""
+    assert rows_of_the_documentation() == SERVICE

@@ -34,7 +34,7 @@ class ProcessorRequest(BaseRequest):  # type: ignore[misc]
         super().__init__(None, {}, positional=args)
 
 
-def current() -> str | None:
+def acting() -> str | None:
     """See `lovely.remotetask.people.People`."""
     for participation in getInteraction().participations:
         principal = removeSecurityProxy(participation.principal)
