@@ -20,13 +20,23 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["signals"],
+    ["signals", "elsewhere", "schemas"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
-    ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
+    [
+        "interfaces",
+        "own",
+        "current",
+        "retry",
+        "retention",
+        "zones",
+        "pattern",
+        "people",
+    ],
     ["events", "history", "schedule"],
     ["calendars"],
     ["planning"],
-    ["attempts", "plan"],
+    ["attempts", "plan", "versions"],
+    ["ancestor"],
     ["basejob"],
     ["task", "job"],
     ["blocks"],
@@ -45,6 +55,8 @@ LAYERS = [
     ["processor", "processing"],
     ["cronjobs"],
     ["service"],
+    ["conversion"],
+    ["evolve"],
     ["__init__"],
 ]
 
@@ -55,7 +67,11 @@ EXTRAS: dict[str, set[str]] = {
     "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
     | {"zope.configuration"},
     "cron": {"cronsim"},
+    "generations": {"zope.generations"},
     "postgresql": set(),
+    "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "startup": {"zope.app.appsetup"},
+    "zcml": {"zope.configuration", "zope.schema"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retention import check_retention
 from lovely.remotetask.sites import database_of, path_of
 from lovely.remotetask.times import check_seconds
@@ -109,6 +110,7 @@ def make_processor(
     """
     check_retention(service.retention)
     check_seconds("stalledAfter", service.stalledAfter)
+    check_run_as(service.runAs)
     factory = _check_factory(factory or service.processorFactory)
     arguments = _check_arguments(
         service.processorArguments if arguments is None else arguments
