@@ -27,6 +27,7 @@ COMMANDS = {
     "clean": Where(CHANGE, "clean", "clean"),
     "cron": Where(CHANGE, "cron", "cron"),
     "doctor": Where(CARE, "doctor", "doctor"),
+    "convert": Where(CARE, "convert", "convert"),
     "bench": Where(CARE, "bench", "bench"),
 }
 

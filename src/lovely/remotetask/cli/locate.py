@@ -12,7 +12,7 @@ from zope.component.interfaces import ISite
 
 from lovely.remotetask.cli.problems import Unusable
 from lovely.remotetask.cli.text import listed
-from lovely.remotetask.errors import ServiceNotFound
+from lovely.remotetask.errors import RemoteTaskError, ServiceNotFound
 from lovely.remotetask.interfaces import ITaskService
 from lovely.remotetask.sites import ROOT_FOLDER, find_service, path_of
 
@@ -123,6 +123,8 @@ class Search:
             seen[id(obj)] = obj
             try:
                 self._look(path, obj)
+            except RemoteTaskError:
+                raise
             except Exception:
                 # Of the application's objects anything can be expected.
                 log.debug("not searched: %s", shown(path), exc_info=True)

@@ -159,14 +159,19 @@ def opened_for(
     ctx: click.Context, options: dict[str, Any], **how: Any
 ) -> Iterator[Access]:
     """Take the options of the place from a command's, and open it."""
+    with opened(place_of(ctx, options), **how) as access:
+        yield access
+
+
+def place_of(ctx: click.Context, options: dict[str, Any]) -> Wanted:
+    """The same as `wanted_place`; there has to be a database.  Raise Problem."""
     wanted = wanted_place(ctx, options)
     if not (wanted.where.uri or wanted.where.zconfig):
         raise Problem(
             "Which database? Give --database or --zconfig, set REMOTETASK_DATABASE, or "
             "write it into [tool.remotetask] of a pyproject.toml."
         )
-    with opened(wanted, **how) as access:
-        yield access
+    return wanted
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -10,7 +10,7 @@ from click.exceptions import Abort, Exit
 from ZODB.POSException import POSError, ReadConflictError
 
 from lovely.remotetask.cli.text import first_line, printable
-from lovely.remotetask.errors import RemoteTaskError
+from lovely.remotetask.errors import DatabaseTooOld, RemoteTaskError
 from lovely.remotetask.outages import is_outage
 
 DEBUG = "'remotetask --debug ...' shows the traceback."
@@ -48,7 +48,16 @@ def told(error: Exception) -> str:
     """What there is to say of an error, and what to do."""
     if isinstance(error, ReadConflictError):
         return f"The database was packed or is very busy: {error}. Try again."
-    if isinstance(error, POSError) and not is_outage(error):
+    if isinstance(error, DatabaseTooOld):
+        return (
+            f"The service {error.name!r} is as an older version has left it. Stop the "
+            "application, and convert it: 'remotetask convert'."
+        )
+    if (
+        isinstance(error, POSError)
+        and not isinstance(error, RemoteTaskError)
+        and not is_outage(error)
+    ):
         return f"{type(error).__name__}: {error}. {DEBUG}"
     if is_outage(error):
         return (

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import click
 
 #: How often a line tells how far it is, where there is no bar (seconds).
 NOTE_SECONDS = 10.0
 
-Show = Callable[[int], None]
+
+class Show(Protocol):
+    """Shows how much is done, and maybe that the total is another one."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
 
 
 @contextmanager
@@ -32,8 +37,9 @@ def _notes(title: str, total: int) -> Show:
     """Lines, now and then: nothing about what is over soon."""
     next_note = time.monotonic() + NOTE_SECONDS
 
-    def show(done: int) -> None:
-        nonlocal next_note
+    def show(done: int, changed: int | None = None, /) -> None:
+        nonlocal next_note, total
+        total = total if changed is None else changed
         if time.monotonic() >= next_note:
             next_note = time.monotonic() + NOTE_SECONDS
             click.echo(f"{title}: {done:,} of {total:,}.", err=True)
@@ -65,7 +71,7 @@ def _bar(title: str, total: int) -> Iterator[Show]:
     with bar:
         task = bar.add_task(title, total=max(total, 1))
 
-        def show(done: int) -> None:
-            bar.update(task, completed=done)
+        def show(done: int, total: int | None = None, /) -> None:
+            bar.update(task, completed=done, total=total)
 
         yield show
