@@ -122,9 +122,10 @@ def test_a_job_that_runs_may_be_finished(ask: Any, worker: Any, tmp_path: Path) 
     assert status_of(ask, first) == COMPLETED
     assert status_of(ask, second) == QUEUED
     records = [json.loads(line) for line in running.log.splitlines()]
-    [record] = [r for r in records if r.get("job") == first and "seconds" in r]
+    [record] = [r for r in records if r.get("jobid") == first]
     assert (record["task"], record["attempt"], record["level"]) == ("wait", 1, "INFO")
     assert record["service"] == "tasks"
+    assert "completed in" in record["message"]
 
 
 @pytest.mark.parametrize(

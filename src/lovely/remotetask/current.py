@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +48,8 @@ class Run:
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        self._told: dict[str, Any] = {}
+        #: What its log records carry.
+        self.context: Mapping[str, Any] = {}
 
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
         """The attempt begins.  ``timeout`` is in seconds, or None."""
@@ -57,12 +58,7 @@ class Run:
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
         # Read now: threads that the task starts may log, but not use the database.
-        self._told = {
-            "service": service.__name__,
-            "jobid": job.id,
-            "task": job.task,
-            "attempt": job.attempt,
-        }
+        self.context = describe(service, job)
 
     def end(self) -> None:
         """The task is over: in a group, it waits for the others to be committed."""
@@ -71,7 +67,7 @@ class Run:
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Its records carry service, job id, task and attempt."""
-        return _Logger(_log, self._told)
+        return _Logger(_log, self.context)
 
     def ask_to_stop(self) -> None:
         """Someone has cancelled the job; any thread may call this."""
@@ -123,6 +119,22 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
 
 
 _current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
+
+
+def describe(service: TaskService, job: Job) -> dict[str, Any]:
+    """What log records of a run carry."""
+    return {
+        "service": service.__name__,
+        "jobid": job.id,
+        "task": job.task,
+        "attempt": job.attempt,
+    }
+
+
+def context() -> Mapping[str, Any]:
+    """What log records of the run in this thread carry; nothing if there is none."""
+    run = _current.get()
+    return {} if run is None else run.context
 
 
 def current() -> Run:

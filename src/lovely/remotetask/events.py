@@ -41,6 +41,12 @@ class RunEnded:
         self.ran = 0.0
         self.outcome = ""
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """What log records of the run carry."""
+        names = ("service", "jobid", "task", "attempt")
+        return {name: getattr(self, name) for name in names}
+
     def end(self, outcome: str, moment: int) -> RunEnded:
         """How it has ended, and when (microseconds)."""
         self.outcome, self.moment = outcome, moment

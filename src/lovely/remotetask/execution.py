@@ -17,7 +17,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from zope.event import notify
 
 from lovely.remotetask import events, times
-from lovely.remotetask.current import Run, running
+from lovely.remotetask.current import Run, describe, running
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -147,10 +147,11 @@ def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
     ended = events.RunEnded(service, job, failed.started)
+    tags = describe(service, job)
     job.fail(failed.failure, failed.started, now)
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
-        log.info("job %s of task %r was cancelled", job.id, job.task)
+        log.info("job %s of task %r was cancelled", job.id, job.task, extra=tags)
         announce_cancelled(service, job)
         return ended.end(CANCELLED, now)
     pause = _policy(service, job).pause(
@@ -162,7 +163,9 @@ def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     # A task that gives up by itself has said all; else the traceback is needed.
     told = isinstance(failed.error, TaskError)
     reason = failed.failure.message if told else failed.failure
-    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
+    log.error(
+        "job %s of task %r failed%s: %s", job.id, job.task, again, reason, extra=tags
+    )
     if pause is None:
         end(service, job, ERROR)
         announce_failure(service, job)
@@ -221,7 +224,8 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
         with Surroundings(service):
             notify(event)
     except BaseException as error:
-        log.exception("error in a subscriber to %r", event)
+        tags = describe(service, event.object)
+        log.exception("error in a subscriber to %r", event, extra=tags)
         undo()
         main = threading.current_thread() is threading.main_thread()
         if isinstance(error, KeyboardInterrupt) and main:

@@ -168,7 +168,6 @@ class Worker:
     def run(self) -> int:
         """Process the service; the exit status."""
         with Orders() as orders:
-            workerlog.log_jobs()
             background = processing.Background(self._processor, self._name, None)
             vitals = Vitals(
                 self._access, self._systemd, self._health_file, self._announce
