@@ -13,7 +13,13 @@ release = version_of(project)
 version = release
 
 # No intersphinx: the build needs no network.
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface", "lifecycle"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "autointerface",
+    "commandline",
+    "lifecycle",
+]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"

@@ -83,7 +83,8 @@ def test_failures_are_logged(
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     text = record.getMessage()
     assert record.name == "lovely.remotetask"
-    assert text.startswith(f"service: job {jobid} of task 'fail' failed: Traceback")
+    begin = f"service: job {jobid} of task 'fail' failed: RuntimeError: out of order"
+    assert text.startswith(f"{begin}\nTraceback")
     assert text.endswith("\nRuntimeError: out of order")
 
 

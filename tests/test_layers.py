@@ -20,13 +20,23 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["signals"],
+    ["signals", "elsewhere", "schemas"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
-    ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
+    [
+        "interfaces",
+        "own",
+        "current",
+        "retry",
+        "retention",
+        "zones",
+        "pattern",
+        "people",
+    ],
     ["events", "history", "logs", "schedule"],
     ["calendars"],
     ["planning"],
-    ["attempts", "plan"],
+    ["attempts", "plan", "versions"],
+    ["ancestor"],
     ["basejob"],
     ["task", "job"],
     ["blocks"],
@@ -39,24 +49,31 @@ LAYERS = [
     ["endings", "queueview", "timetable"],
     ["claims"],
     ["workers"],
-    ["execution", "health", "listing", "pruning"],
+    ["execution", "health", "listing", "pruning", "checks"],
     ["rescue"],
-    ["runs", "pace", "callers"],
+    ["runs", "pace", "callers", "repairs"],
     ["session", "hand"],
     ["crew", "upkeep"],
     ["processor", "processing"],
     ["cronjobs"],
     ["service"],
+    ["conversion"],
+    ["evolve"],
     ["__init__"],
 ]
 
-#: Above the core, which never imports them; nor do they import each other.  Each
-#: with what it may import besides what the core may.
+#: Above the core, which never imports them; nor do they import each other, but for
+#: the command.  Each with what it may import besides what the core may.
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
-    "cli": {"click", "rich"},
+    "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
+    | {"zope.configuration"},
     "cron": {"cronsim"},
+    "generations": {"zope.generations"},
     "postgresql": set(),
+    "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "startup": {"zope.app.appsetup"},
+    "zcml": {"zope.configuration", "zope.schema"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.
@@ -72,6 +89,8 @@ DEPENDENCIES = {
 
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 LEVELS |= dict.fromkeys(EXTRAS, len(LAYERS))
+#: The command starts the others.
+LEVELS["cli"] += 1
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:

@@ -69,7 +69,7 @@ def test_the_library(service: Any, written: io.StringIO) -> None:
         f"service: job {good} of task 'echo' completed in "
     )
     assert second["message"].startswith(
-        f"service: job {bad} of task 'fail' failed: Traceback"
+        f"service: job {bad} of task 'fail' failed: Runtime"
     )
     assert (first["level"], second["level"]) == ("INFO", "ERROR")
     assert job_of(first) == ("service", good, "echo", 1)

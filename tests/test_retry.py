@@ -275,7 +275,7 @@ def test_in_the_background(service: Any, db: Any, caplog: Any) -> None:
     levels = [record.levelname for record in caplog.records]
     assert sorted(levels) == ["ERROR"] + ["WARNING"] * 4
     (last,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    assert "failed: Traceback" in last
+    assert "failed: RuntimeError: failure 2\nTraceback" in last
     assert last.endswith("RuntimeError: failure 2")
     check_committed(db)
 

@@ -35,8 +35,8 @@ class Failure(NamedTuple):
         return f"{self.type}: {self.message}\n\n{self.traceback}"
 
     def for_log(self, *, briefly: bool) -> str:
-        """The message alone, or the traceback, which ends with it; no empty lines."""
-        text = self.message if briefly else self.traceback
+        """As ``str``, or the message alone; in both cases without empty lines."""
+        text = self.message if briefly else str(self)
         return "\n".join(line for line in text.splitlines() if line.strip())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from persistent import Persistent
 
-from lovely.remotetask import states, times
+from lovely.remotetask import ancestor, states, times
 from lovely.remotetask.attempts import Attempt, Failure
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.pickling import check_storable
@@ -44,6 +44,8 @@ class BaseJob(Persistent):
     #: When to try again, and for how long it may run (seconds), if the job says.
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    #: The id of the principal who added it; None if nobody did, but the system.
+    principal: str | None = None
     #: How often it has failed since it was queued by hand.
     failed: int = 0
     #: How many workers were lost while they held the job.
@@ -93,11 +95,14 @@ class BaseJob(Persistent):
         }
         return packed, self.task, self.input, self.output, rest or None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        packed, task, input, output, rest = state
-        status, *numbers = _PACKED.unpack(packed)
+    def __setstate__(self, state: tuple[Any, ...] | dict[str, Any]) -> None:
         own = vars(self)
         own.clear()
+        if isinstance(state, dict):
+            own.update(ancestor.attributes(state))
+            return
+        packed, task, input, output, rest = state
+        status, *numbers = _PACKED.unpack(packed)
         own.update(
             pair for pair in zip(_NUMBERS, numbers, strict=True) if pair[1] != _NONE
         )

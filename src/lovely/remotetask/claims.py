@@ -78,7 +78,9 @@ def put_back(service: TaskService, job: Job) -> None:
     _queue(service, job, job.stamp, job.unclaimed())
 
 
-def take_back(service: TaskService, job: Job, process: str) -> Rescued:
+def take_back(
+    service: TaskService, job: Job, process: str = "a process that is not known"
+) -> Rescued:
     """Queue a job anew whose worker is lost; if that happened too often, it failed.
 
     ``process`` is what to call that worker's.

@@ -63,6 +63,18 @@ class FailedJobs(Persistent):
         if job.id in shard:
             shard.remove(job.id)
 
+    def has(self, job: Job) -> int:
+        """How often a job is here: once, if all is well; -1 if it is elsewhere."""
+        found = [shard for shard in self._shards if job.id in shard]
+        own = self._shard(job)
+        return len(found) if all(shard is own for shard in found) else -1
+
+    def drop(self, jobid: int) -> None:
+        """Forget an id, wherever it is."""
+        for shard in self._shards:
+            if jobid in shard:
+                shard.remove(jobid)
+
     def catch_up(self, most: int) -> None:
         """Look for jobs that are missing; at most so many are looked at."""
         looked_at = 0

@@ -57,9 +57,15 @@ class Sequence(Persistent):
 
     number = 0
     lane = 0
+    #: From this number on, some are taken: those that are free begin beyond.  In
+    #: converted databases only.
+    end: int | None = None
+    beyond = 0
 
     def take(self, count: int) -> int:
         """The first of ``count`` new block numbers."""
+        if self.end is not None and self.number + count > self.end:
+            self.number, self.end = self.beyond, None
         self.number += count
         return self.number - count
 

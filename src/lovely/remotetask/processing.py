@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retention import check_retention
 from lovely.remotetask.retry import check_policy
 from lovely.remotetask.sites import database_of, path_of
@@ -93,20 +94,29 @@ def start(service: TaskService) -> None:
         previous = found.get(tuple(path))
         if previous is not None and previous.running:
             return
-        processor = _make(service, db, path)
+        processor = make_processor(service, db, path)
         found[tuple(path)] = Background(processor, service._threadName(), previous)
 
 
-def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
-    """The processor that a service asks for.
+def make_processor(
+    service: TaskService,
+    db: Any,
+    path: Sequence[str],
+    factory: Any = None,
+    arguments: Any = None,
+) -> Any:
+    """The processor that a service asks for, or one of another kind.
 
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
     check_retention(service.retention)
     check_policy("retryPolicy", service.retryPolicy)
+    check_run_as(service.runAs)
     stall = check_seconds("stalledAfter", service.stalledAfter)
-    factory = _check_factory(service.processorFactory)
-    arguments = _check_arguments(service.processorArguments)
+    factory = _check_factory(factory or service.processorFactory)
+    arguments = _check_arguments(
+        service.processorArguments if arguments is None else arguments
+    )
     try:
         processor = factory(db, path, **arguments)
     except InvalidType:

@@ -153,9 +153,9 @@ class Writer:
 
     def _grow(self) -> Block:
         """A new last block."""
-        taken = self.position.taken
-        if taken == len(self.numbers):
+        if self.position.taken == len(self.numbers):
             self.reserve()
+        taken = self.position.taken
         number = self.numbers[taken]
         # Written too: every commit to a lane writes the block that was its last,
         # so that whoever writes that block shuts the lane for late ones.

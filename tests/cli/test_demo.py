@@ -6,17 +6,14 @@ import errno
 import hashlib
 import logging
 import os
-import pty
 import re
-import select
 import shlex
 import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +23,17 @@ from click.testing import CliRunner, Result
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
 
-from lovely.remotetask.cli import display, main, survey
-from lovely.remotetask.cli.files import files_below
-from lovely.remotetask.cli.logs import shown_logs
-from lovely.remotetask.cli.report import printable
-from lovely.remotetask.cli.survey import Survey, Unusable, registered_task
+from lovely.remotetask.cli import main
+from lovely.remotetask.cli.demo import display, survey
+from lovely.remotetask.cli.demo.files import files_below
+from lovely.remotetask.cli.demo.survey import Survey, registered_task
+from lovely.remotetask.cli.logs import shown_trouble
+from lovely.remotetask.cli.problems import Unusable
+from lovely.remotetask.cli.text import printable
 from lovely.remotetask.interfaces import COMPLETED, ITask
+from tests.cli import commands
+from tests.cli.commands import COMMAND, environment, invoke, on_terminal
 from tests.support import PATIENCE
-
-COMMAND = [sys.executable, "-m", "lovely.remotetask.cli"]
 
 #: A user, and a group, that owns nothing.
 NOBODY = 65534
@@ -42,26 +41,12 @@ NOBODY = 65534
 
 def demo(*args: object) -> Result:
     """Run the command in this process."""
-    return CliRunner().invoke(main, ["demo", *map(str, args)])
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The variables for a subprocess: nothing that rich or click look at."""
-    odd = {"FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TERM", "TTY_COMPATIBLE"}
-    kept = {key: value for key, value in os.environ.items() if key not in odd}
-    return kept | more
+    return invoke("demo", *args)
 
 
 def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, its output in pipes."""
-    return subprocess.run(
-        [*COMMAND, "demo", *map(str, args)],
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return commands.run("demo", *args, **env)
 
 
 def cell(output: str, title: str) -> str:
@@ -69,14 +54,6 @@ def cell(output: str, title: str) -> str:
     found = re.search(rf"^│ {title} +│ (.*?) *│$", output, re.MULTILINE)
     assert found is not None, output
     return found[1]
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c() -> Iterator[None]:
-    """Ctrl-C is not ignored, as it is in a shell's background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -163,10 +140,25 @@ def test_runs_as_a_module(tree: Path) -> None:
 def test_standard_library_is_the_default(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a directory, it examines Python's standard library."""
+    """Without a directory, it examines Python's standard library, and only that."""
     paths = {"stdlib": str(tree)}
     monkeypatch.setattr(sysconfig, "get_path", paths.__getitem__)
+    for name in ("site-packages", "deep/__pycache__"):
+        (tree / name).mkdir()
+        (tree / name / "more").touch()
     assert cell(demo().output, "Files") == "4"
+    assert cell(demo(tree).output, "Files") == "6"
+
+
+def test_stopped_default(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To go on with the default needs no directory."""
+    monkeypatch.setattr(sysconfig, "get_path", {"stdlib": str(tree)}.__getitem__)
+    monkeypatch.setattr(
+        display.Notes, "adding", lambda *_: signal.raise_signal(signal.SIGINT)
+    )
+    result = demo("--keep", tree.parent / "keep")
+    assert result.exit_code == 130
+    assert f"\n  remotetask demo --keep {tree.parent}/keep\n" in result.output
 
 
 def test_only_regular_files_count(tree: Path) -> None:
@@ -657,7 +649,7 @@ def test_debug_shows_all(tree: Path, keep: Path) -> None:
     (tree / "one").unlink()
     args = ["--debug", "demo", str(tree), "--keep", str(keep)]
     result = CliRunner().invoke(main, args)
-    assert "ERROR lovely.remotetask: job" in result.output
+    assert "ERROR lovely.remotetask: tasks: job" in result.output
     args[2] = str(tree / "deep")
     assert isinstance(CliRunner().invoke(main, args).exception, Unusable)
 
@@ -693,39 +685,14 @@ def test_notes_tell_how_it_goes(tree: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "4 of 4 jobs done." in output
 
 
-def on_terminal(command: list[str], width: int) -> tuple[int, str]:
-    """Run a command on a terminal of its own; its exit status and all it wrote."""
-    master, slave = pty.openpty()
-    env = environment(TERM="xterm-256color", COLUMNS=str(width))
-    with ExitStack() as stack:
-        stack.callback(os.close, master)
-        process = stack.enter_context(
-            subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
-        )
-        stack.callback(process.kill)
-        os.close(slave)
-        written, end = b"", time.monotonic() + 60
-        while time.monotonic() < end:
-            if not select.select([master], [], [], 1.0)[0]:
-                continue
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:  # how Linux tells that the other end is closed
-                break
-            if not chunk:
-                break
-            written += chunk
-        return process.wait(PATIENCE), written.decode()
-
-
 def test_bars_on_a_terminal(tree: Path) -> None:
     """On a terminal of 80 columns two bars move, fit, and leave the cursor shown."""
     make_slow(tree, 10)
-    status, written = on_terminal([*COMMAND, "demo", str(tree)], 80)
-    assert status == 0
+    with on_terminal("demo", tree) as terminal:
+        assert terminal.end() == 0
+    written, plain = terminal.written.decode(), terminal.plain
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
     assert written.index("\x1b[?25h") > written.index("\x1b[?25l")
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     lines = re.split(r"[\r\n]+", plain)
     assert max(map(len, lines)) <= 80
     assert any(re.match(r"Adding jobs +━+ +14 +[\d,]+/s", line) for line in lines)
@@ -761,7 +728,7 @@ def test_trouble_in_the_background_is_told_once() -> None:
     """Errors of the database are told once each; failed jobs are not."""
     told: list[str] = []
     log = logging.getLogger("lovely.remotetask")
-    with shown_logs(told.append, debug=False):
+    with shown_trouble(told.append, debug=False):
         log.error("job 1 failed")
         for _ in range(2):
             try:
@@ -788,7 +755,7 @@ def test_help_and_version() -> None:
     assert "1.0" in runner.invoke(main, ["--version"]).output
 
 
-@pytest.mark.parametrize("library", ["click", "rich"])
+@pytest.mark.parametrize("library", ["click", "rich", "zodburi"])
 def test_missing_extra(library: str) -> None:
     """Without the extra's libraries, the command says what to install."""
     code = (

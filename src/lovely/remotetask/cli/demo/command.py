@@ -9,34 +9,29 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from click.exceptions import Exit
 from rich.console import Console
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
-from ZODB.POSException import POSError
 
-from lovely.remotetask.cli.display import Display, display_on
-from lovely.remotetask.cli.files import files_below, reason_of
-from lovely.remotetask.cli.interrupt import Interrupt, Stopped, interruptible
-from lovely.remotetask.cli.logs import shown_logs
-from lovely.remotetask.cli.report import Phase, Run, print_report, printable
-from lovely.remotetask.cli.survey import (
+from lovely.remotetask.cli.demo.display import Display, display_on
+from lovely.remotetask.cli.demo.files import files_below, reason_of
+from lovely.remotetask.cli.demo.report import Phase, Run, print_report
+from lovely.remotetask.cli.demo.survey import (
     Findings,
     Survey,
-    Unusable,
     registered_task,
 )
+from lovely.remotetask.cli.interrupt import Interrupt, Stopped, interruptible
+from lovely.remotetask.cli.logs import shown_trouble
+from lovely.remotetask.cli.problems import Unusable
+from lovely.remotetask.cli.text import printable
 
-
-class Problem(click.ClickException):
-    """What the user has to change, in one line."""
-
-    exit_code = 2
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+#: Folders of the standard library that are not it: the default leaves them out.
+NOT_STANDARD = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
 
 def standard_library() -> str:
@@ -48,7 +43,7 @@ def standard_library() -> str:
 @click.argument(
     "directory",
     type=click.Path(exists=True, file_okay=False, readable=True, path_type=Path),
-    default=standard_library,
+    required=False,
 )
 @click.option(
     "--keep",
@@ -57,10 +52,11 @@ def standard_library() -> str:
     help="Keep the database in this directory; it is made if need be.",
 )
 @click.pass_context
-def demo(context: click.Context, directory: Path, keep: Path | None) -> None:
+def demo(context: click.Context, directory: Path | None, keep: Path | None) -> None:
     """Examine the files below DIRECTORY, with one job for each.
 
-    DIRECTORY is Python's standard library by default.  The jobs are added to a
+    DIRECTORY is Python's standard library by default, without what is installed
+    beside it.  The jobs are added to a
     task service in a new database, are processed in the background, and find
     out how large each file is and which are the same.
 
@@ -69,14 +65,29 @@ def demo(context: click.Context, directory: Path, keep: Path | None) -> None:
     The exit status is 0 if all files were examined, 1 if some could not be, 2
     if it can't be done as asked, and 130 after Ctrl-C.
     """
-    with one_line_errors(debug=bool(context.obj)):
-        directory = directory.resolve()
-        findings, run = examine(directory, keep, debug=bool(context.obj))
-        print_report(Console(), directory, findings, run)
+    target = Target.of(directory)
+    findings, run = examine(target, keep, debug=bool(context.obj))
+    print_report(Console(), target.directory, findings, run)
     context.exit(1 if findings.failed or run.unlisted_count else 0)
 
 
-def examine(directory: Path, keep: Path | None, debug: bool) -> tuple[Findings, Run]:
+class Target(NamedTuple):
+    """What is examined."""
+
+    directory: Path
+    #: As an argument of the command; not needed for the default.
+    argument: list[str]
+    leave_out: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, directory: Path | None) -> Target:
+        """What the user has named, or the default."""
+        if directory is None:
+            return cls(Path(standard_library()).resolve(), [], NOT_STANDARD)
+        return cls(directory.resolve(), [str(directory.resolve())])
+
+
+def examine(target: Target, keep: Path | None, debug: bool) -> tuple[Findings, Run]:
     """Do what the command is for, and show it on standard error."""
     console = Console(stderr=True)
 
@@ -84,33 +95,18 @@ def examine(directory: Path, keep: Path | None, debug: bool) -> tuple[Findings, 
         console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     with (
-        shown_logs(tell, debug),
-        registered_task(directory),
-        opened_survey(directory, keep) as survey,
+        shown_trouble(tell, debug),
+        registered_task(target.directory),
+        opened_survey(target.directory, keep) as survey,
         interruptible() as interrupt,
     ):
         try:
             with display_on(console) as display:
-                run = carry_out(survey, interrupt, display)
+                run = carry_out(survey, target, interrupt, display)
             return survey.findings(interrupt.check), run
         except Stopped as stopped:
-            click.echo(stop_message(survey, keep), err=True)
+            click.echo(stop_message(survey, target, keep), err=True)
             raise Exit(stopped.exit_code) from None
-
-
-@contextmanager
-def one_line_errors(debug: bool) -> Iterator[None]:
-    """Within, an error that the user can do something about is one line."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # click ends quietly
-    except (OSError, POSError, Unusable) as error:
-        if debug:
-            raise
-        raise Problem(str(error)) from error
-    except KeyboardInterrupt:  # the second one; see Interrupt
-        raise Exit(130) from None
 
 
 @contextmanager
@@ -158,12 +154,15 @@ def open_database(path: Path) -> DB:
         ) from error
 
 
-def carry_out(survey: Survey, interrupt: Interrupt, display: Display) -> Run:
+def carry_out(
+    survey: Survey, target: Target, interrupt: Interrupt, display: Display
+) -> Run:
     """Add the jobs, and process them.  Raise Stopped."""
     run = Run()
     begun = time.perf_counter()
     seen = added = 0
-    for seen, added in survey.add(files_below(survey.directory, run.add_unlisted)):
+    files = files_below(target.directory, run.add_unlisted, target.leave_out)
+    for seen, added in survey.add(files):
         display.adding(seen, added)
         interrupt.check()
     run.added = Phase(added, time.perf_counter() - begun)
@@ -193,7 +192,7 @@ def process(
             interrupt.sleep(min(0.1, max(0.002, seconds / 50)))
 
 
-def stop_message(survey: Survey, keep: Path | None) -> str:
+def stop_message(survey: Survey, target: Target, keep: Path | None) -> str:
     """How far it came, and how to go on."""
     progress = survey.progress()
     message = f"Stopped: {progress.done:,} of {progress.jobs:,} jobs are done."
@@ -202,5 +201,5 @@ def stop_message(survey: Survey, keep: Path | None) -> str:
             f"{message} The temporary database is removed; with --keep PATH, a "
             "second run goes on where the first one stopped."
         )
-    command = ["remotetask", "demo", str(survey.directory), "--keep", str(keep)]
+    command = ["remotetask", "demo", *target.argument, "--keep", str(keep)]
     return f"{message} Go on with:\n  {shlex.join(command)}"

@@ -11,8 +11,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from lovely.remotetask.cli.files import reason_of
-from lovely.remotetask.cli.survey import TOLD, Findings
+from lovely.remotetask.cli.demo.files import reason_of
+from lovely.remotetask.cli.demo.survey import TOLD, Findings
+from lovely.remotetask.cli.text import printable
 
 
 @dataclass
@@ -44,15 +45,6 @@ class Run:
         self.unlisted_count += 1
         if len(self.unlisted) < TOLD:
             self.unlisted.append((str(error.filename), reason_of(error)))
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """Text on one line, with escapes for what a terminal can't or must not show."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
-    )
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def print_report(

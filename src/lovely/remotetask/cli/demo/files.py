@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +31,15 @@ class Content(NamedTuple):
 
 
 def files_below(
-    directory: Path, on_error: Callable[[OSError], object]
+    directory: Path,
+    on_error: Callable[[OSError], object],
+    leave_out: Collection[str] = (),
 ) -> Iterator[str]:
     """The paths, relative to the directory, of all regular files below it.
 
-    ``on_error`` is told of each folder that can't be listed.  Only the folder
-    that is just being listed and the names of those to come are in memory.
+    ``on_error`` is told of each folder that can't be listed; folders with a name in
+    ``leave_out`` are not.  Only the folder that is just being listed and the names of
+    those to come are in memory.
     """
     folders = [""]
     while folders:
@@ -46,7 +49,8 @@ def files_below(
                 for entry in entries:
                     path = folder + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(f"{path}/")
+                        if entry.name not in leave_out:
+                            folders.append(f"{path}/")
                     elif entry.is_file(follow_symlinks=False):
                         yield path
         except OSError as error:

@@ -18,7 +18,8 @@ from ZODB import DB
 from zope.component import getGlobalSiteManager
 
 from lovely import remotetask
-from lovely.remotetask.cli.files import Content, inspect_file
+from lovely.remotetask.cli.demo.files import Content, inspect_file
+from lovely.remotetask.cli.problems import Unusable
 from lovely.remotetask.interfaces import COMPLETED, ERROR, ITask
 
 TASK = "demo.inspect"
@@ -30,10 +31,6 @@ BATCH = 200
 TOLD = 5
 #: How long to wait for the job that runs when the survey is stopped (seconds).
 STOP_SECONDS = 10.0
-
-
-class Unusable(Exception):
-    """A database or its processor can't serve the survey; it says what to do."""
 
 
 class Progress(NamedTuple):
