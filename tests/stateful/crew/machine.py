@@ -1,0 +1,278 @@
+"""The state machine: several producers and workers, each as if in its own process.
+
+Workers halt in the middle of a task or before a commit, and go on later: others may
+have rescued their jobs by then.  They fall silent, die with what they hold, and come
+back.  Each step is compared with a model, each committed state is checked as a whole.
+At the end a good worker does what is left, and then all must have been done once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from lovely.remotetask.states import DELAYED, PROCESSING, QUEUED, STARTLATER
+from tests.stateful.crew.chores import KINDS
+from tests.stateful.crew.producers import Producer
+from tests.stateful.crew.workers import LEASE, Worker
+from tests.stateful.crew.world import World
+
+PRODUCERS = st.integers(0, 1)
+WORKERS = st.integers(0, 2)
+#: Which of those that there are.
+PICKS = st.integers(0, 1000)
+#: At which of the places where a worker can halt it does: a task, and commits.
+HALTS = st.sampled_from([(), (), (), (0,), (0,), (1,), (0, 1), (0, 1, 2)])
+#: On one host it is seen at once that a process is gone.
+HOSTS = st.sampled_from(["host", "host", "far"])
+
+
+class CrewMachine(World, RuleBasedStateMachine):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.producers = [Producer(self, "host") for _ in range(2)]
+        self.workers: list[Worker | None] = [None, None, None]
+
+    def halt(self) -> None:
+        """A task is in the middle of its work: its worker may halt."""
+        for worker in self.workers:
+            if worker and worker.strand.is_current:
+                worker.strand.halt()
+
+    @initialize(count=st.integers(0, 8), workers=st.integers(1, 3))
+    def begin(self, count: int, workers: int) -> None:
+        self.producers[0].add_cron()
+        for number in range(count):
+            self.producers[0].add(KINDS[number % len(KINDS)], "plain", 1)
+        self.producers[0].commit()
+        for slot in range(workers):
+            self.workers[slot] = Worker(self, "host")
+
+    # What producers do
+
+    @rule(
+        number=PRODUCERS,
+        kind=st.sampled_from(KINDS),
+        how=st.sampled_from(["plain", "plain", "later", "delay"]),
+        count=st.sampled_from([1, 1, 2, 5, 18]),
+        commit=st.booleans(),
+    )
+    def add(
+        self, number: int, kind: str, how: str, count: int, commit: bool
+    ) -> None:
+        self.producers[number].add(kind, how, count)
+        if commit:
+            self.commit(number)
+
+    @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
+    def start(self, number: int, pick: int, commit: bool) -> None:
+        self.producers[number].start(pick)
+        if commit:
+            self.commit(number)
+
+    @rule(number=PRODUCERS, pick=PICKS, running=st.booleans(), commit=st.booleans())
+    def cancel(self, number: int, pick: int, running: bool, commit: bool) -> None:
+        statuses = [PROCESSING] if running else []
+        self.producers[number].cancel(pick, *statuses)
+        if commit:
+            self.commit(number)
+
+    @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
+    def retry(self, number: int, pick: int, commit: bool) -> None:
+        self.producers[number].retry(pick)
+        if commit:
+            self.commit(number)
+
+    @rule(number=PRODUCERS, pick=PICKS)
+    def process_one(self, number: int, pick: int) -> None:
+        self.producers[number].run(pick)
+
+    @rule(number=PRODUCERS)
+    def clean(self, number: int) -> None:
+        self.producers[number].clean()
+
+    @rule(number=PRODUCERS)
+    def commit(self, number: int) -> None:
+        self.producers[number].commit()
+
+    @rule(number=PRODUCERS)
+    def abort(self, number: int) -> None:
+        self.producers[number].abort()
+
+    @rule(number=PRODUCERS)
+    def savepoint(self, number: int) -> None:
+        self.producers[number].savepoint()
+
+    @rule(number=PRODUCERS, pick=PICKS)
+    def rollback(self, number: int, pick: int) -> None:
+        self.producers[number].rollback(pick)
+
+    # What workers do
+
+    def worker(self, slot: int, host: str = "host") -> Worker:
+        """The worker of a slot: a new one if there is none."""
+        worker = self.workers[slot] = self.workers[slot] or Worker(self, host)
+        return worker
+
+    @rule(
+        slot=WORKERS, limit=st.sampled_from([1, 3, 30]), halts=HALTS, host=HOSTS
+    )
+    def work(self, slot: int, limit: int, halts: Any, host: str) -> None:
+        """Go on with what was begun, or run what is in hand, or claim."""
+        worker = self.worker(slot, host)
+        if worker.busy:
+            worker.go_on()
+        elif worker.hand:
+            worker.run(1, halts)
+        else:
+            worker.claim(limit, halts)
+
+    @rule(
+        slot=WORKERS,
+        limit=st.sampled_from([1, 3, 30]),
+        halts=HALTS,
+        shy=st.booleans(),
+    )
+    def claim(self, slot: int, limit: int, halts: Any, shy: bool) -> None:
+        worker = self.worker(slot)
+        if not worker.busy:
+            worker.claim(limit, halts, shy=shy)
+
+    @rule(slot=WORKERS, count=st.integers(2, 5), halts=HALTS)
+    def run_group(self, slot: int, count: int, halts: Any) -> None:
+        worker = self.worker(slot)
+        if not worker.busy and worker.hand:
+            worker.run(count, halts)
+
+    @rule(slot=WORKERS, pick=PICKS, halts=HALTS)
+    def give_back(self, slot: int, pick: int, halts: Any) -> None:
+        worker = self.worker(slot)
+        if not worker.busy and worker.hand:
+            worker.give_back(pick, halts)
+
+    @rule(slot=WORKERS, halts=HALTS)
+    def rescue_slowly(self, slot: int, halts: Any) -> None:
+        worker = self.worker(slot)
+        if not worker.busy:
+            worker.rescue(halts)
+
+    @rule(slot=WORKERS)
+    def look_after(self, slot: int) -> None:
+        self.worker(slot).look_after()
+
+    @rule(slot=WORKERS)
+    def look_for_requests(self, slot: int) -> None:
+        self.worker(slot).look_for_requests()
+
+    @rule(slot=WORKERS)
+    def leave(self, slot: int) -> None:
+        worker = self.workers[slot]
+        if worker and not worker.busy:
+            worker.leave()
+            self.workers[slot] = None
+
+    @rule(slot=WORKERS, rescuer=WORKERS)
+    def die(self, slot: int, rescuer: int) -> None:
+        """The process is gone, wherever it was; soon another one may notice."""
+        worker = self.workers[slot]
+        if worker:
+            worker.die(noticed=worker.process.name.startswith("host/"))
+            self.workers[slot] = None
+        if rescuer != slot:
+            self.worker(rescuer).look_after()
+
+    @rule(slot=WORKERS, rescuer=WORKERS)
+    def poison(self, slot: int, rescuer: int) -> None:
+        """A worker dies in the middle of a job, perhaps a suspect."""
+        worker = self.worker(slot)
+        if not worker.busy and not worker.hand:
+            worker.claim(1)
+        if not worker.busy and worker.hand:
+            worker.run(1, (0,))
+        self.die(slot, rescuer)
+
+    # Time
+
+    @rule(seconds=st.integers(1, 12), stalled=st.sets(WORKERS))
+    def sleep(self, seconds: int, stalled: set[int]) -> None:
+        """Time passes; those that are not stalled show that they live."""
+        self.stage.advance(seconds)
+        for slot, worker in enumerate(self.workers):
+            if worker and slot not in stalled:
+                worker.beat()
+
+    @rule(slot=WORKERS, other=WORKERS, finish=st.booleans())
+    def stall(self, slot: int, other: int, finish: bool) -> None:
+        """A worker is silent for longer than its lease, which another one sees."""
+        rescuer = self.worker(other)
+        rescuer.look_after()
+        for _ in range(2):
+            self.stage.advance(LEASE.seconds / 2 + 1)
+            rescuer.look_after()
+        worker = self.worker(slot)
+        if finish and worker.busy:
+            worker.go_on()
+
+    @invariant()
+    def sound(self) -> None:
+        self.look()
+
+    # The end
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None and self.model.jobs:
+                self.drain()
+        finally:
+            for user in (*self.producers, *filter(None, self.workers)):
+                user.close()
+            self.close()
+
+    def drain(self) -> None:
+        """Some go on and leave, some are silent; a good worker does all the rest."""
+        for slot, worker in enumerate(self.workers):
+            if worker and slot % 2:
+                while worker.busy:
+                    worker.go_on()
+                worker.leave()
+                self.workers[slot] = None
+        good = self.good = Worker(self, "host")
+        self.workers.append(good)
+        for producer in self.producers:
+            producer.abort()
+        for _ in range(3):
+            good.look_after()
+            self.stage.advance(LEASE.seconds / 2 + 1)
+        good.look_for_requests()
+        while STARTLATER in {job.status for job in self.model.jobs.values()}:
+            self.producers[0].start(0)
+            assert self.producers[0].commit()
+        self.work_all(good)
+        # Who was silent comes back: there is nothing for it to finish.
+        for worker in filter(None, self.workers):
+            while worker.busy:
+                worker.go_on()
+            worker.beat()
+        self.look()
+        self.work_all(good)
+        self.look()
+        self.look_at_end()
+
+    def work_all(self, worker: Worker) -> None:
+        """Do all there is to do."""
+        for _ in range(1000):
+            worker.claim(10)
+            while worker.hand:
+                worker.run(1)
+            waiting = {j.status for j in self.model.jobs.values()}
+            if not self.model.due(self.now):
+                if waiting.isdisjoint({QUEUED, DELAYED, PROCESSING}):
+                    return
+                self.stage.advance(5)
+                worker.beat()
+        raise AssertionError("it goes on for ever")
