@@ -69,22 +69,29 @@ class CrewMachine(World, RuleBasedStateMachine):
         if commit:
             self.commit(number)
 
+    def producer(self, number: int, *, fresh: bool) -> Producer:
+        """A producer, which sees how it is now if it has not written anything."""
+        producer = self.producers[number]
+        if fresh and not producer.has_written:
+            producer.abort()
+        return producer
+
     @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
     def start(self, number: int, pick: int, commit: bool) -> None:
-        self.producers[number].start(pick)
+        self.producer(number, fresh=commit).start(pick)
         if commit:
             self.commit(number)
 
     @rule(number=PRODUCERS, pick=PICKS, running=st.booleans(), commit=st.booleans())
     def cancel(self, number: int, pick: int, running: bool, commit: bool) -> None:
         statuses = [PROCESSING] if running else []
-        self.producers[number].cancel(pick, *statuses)
+        self.producer(number, fresh=commit).cancel(pick, *statuses)
         if commit:
             self.commit(number)
 
     @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
     def retry(self, number: int, pick: int, commit: bool) -> None:
-        self.producers[number].retry(pick)
+        self.producer(number, fresh=commit).retry(pick)
         if commit:
             self.commit(number)
 
@@ -186,15 +193,46 @@ class CrewMachine(World, RuleBasedStateMachine):
         if rescuer != slot:
             self.worker(rescuer).look_after()
 
-    @rule(slot=WORKERS, rescuer=WORKERS)
-    def poison(self, slot: int, rescuer: int) -> None:
-        """A worker dies in the middle of a job, perhaps a suspect."""
-        worker = self.worker(slot)
-        if not worker.busy and not worker.hand:
-            worker.claim(1)
-        if not worker.busy and worker.hand:
-            worker.run(1, (0,))
-        self.die(slot, rescuer)
+    @rule(slot=WORKERS, rescuer=WORKERS, pick=PICKS, times=st.integers(1, 3))
+    def poison(self, slot: int, rescuer: int, pick: int, times: int) -> None:
+        """Workers die in the middle of one job, rather a suspect."""
+        waiting = [i for i in self.waiting() if self.model.jobs[i].crashes]
+        waiting = waiting or self.waiting()
+        for _ in range(times):
+            worker = self.worker(slot)
+            if waiting and not worker.busy and not worker.hand:
+                worker.claim_job(waiting[pick % len(waiting)])
+            if not worker.busy and worker.hand:
+                worker.run(1, (0,))
+            self.die(slot, rescuer)
+
+    @rule(slot=WORKERS, other=WORKERS, count=st.integers(1, 3), halts=HALTS)
+    def collide(self, slot: int, other: int, count: int, halts: Any) -> None:
+        """Two workers write the same object at a time."""
+        one, two = self.worker(slot), self.worker(other)
+        if one is two or one.busy or one.hand or two.busy or two.hand:
+            return
+        self.producers[0].add("share", "plain", count + 1)
+        if self.producers[0].commit():
+            first, *others = self.waiting("share")[-count - 1 :]
+            two.claim_job(first)
+            for jobid in others:
+                one.claim_job(jobid)
+            for worker, halts_ in ((one, halts), (two, ())):
+                if worker.hand:
+                    worker.run(count, halts_)
+            if one.busy:
+                one.go_on()
+
+    def waiting(self, *kinds: str) -> list[int]:
+        """The jobs, but cron jobs, that wait, of these kinds or all."""
+        return [
+            jobid
+            for jobid, job in sorted(self.model.jobs.items())
+            if job.status in {QUEUED, DELAYED}
+            and (job.kind in kinds or not kinds)
+            and job.kind != "cron"
+        ]
 
     # Time
 

@@ -38,6 +38,11 @@ class Producer:
         self.before = dict(self.model.jobs)
         self.savepoints: list[tuple[Any, View]] = []
 
+    @property
+    def has_written(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self.view.written or self.view.cancels or self.savepoints)
+
     @contextmanager
     def service(self) -> Iterator[Any]:
         """The service as this transaction sees it; within, its process acts."""

@@ -16,6 +16,7 @@ from lovely.remotetask.states import (
     CANCELLABLE,
     CANCELLED,
     COMPLETED,
+    DELAYED,
     PROCESSING,
     QUEUED,
 )
@@ -108,10 +109,7 @@ class Worker:
                 alone = len(self.model.workers) == 1
                 given_back = self.model.given_back
                 check_order(places, claim.jobs, limit, given_back, alone=alone)
-            for jobid in claim.jobs:
-                job = self.model.jobs[jobid]
-                self.model.jobs[jobid] = job.claimed(self.key)
-            self.hand += claim.jobs
+            self._receive(claim.jobs)
 
         key, in_hand = self.key, tuple(self.hand)
         self._begin(
@@ -121,6 +119,23 @@ class Worker:
             done,
             halts,
         )
+
+    def claim_job(self, jobid: int, halts: Collection[int] = ()) -> None:
+        """Take a job that waits, out of turn."""
+
+        def done(jobids: list[int]) -> None:
+            assert jobids in ([], [jobid])
+            waits = self.model.jobs[jobid].status in {QUEUED, DELAYED}
+            assert self.strand.halted or waits == bool(jobids)
+            self._receive(jobids)
+
+        self._begin(lambda: self.session.claim_job(jobid), done, halts)
+
+    def _receive(self, jobids: list[int]) -> None:
+        for jobid in jobids:
+            assert self.model.jobs[jobid].worker is None, "a job is held twice"
+            self.model.jobs[jobid] = self.model.jobs[jobid].claimed(self.key)
+        self.hand += jobids
 
     def _mine(self) -> list[int]:
         """What it has in hand and still holds."""

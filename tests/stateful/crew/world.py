@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from transaction import TransactionManager
-from ZODB.MappingStorage import MappingStorage
+from ZODB.DemoStorage import DemoStorage
 from ZODB.mvccadapter import MVCCAdapter
 
 from lovely.remotetask.service import TaskService
@@ -29,7 +29,7 @@ class World:
         self.stage = TaskService.environment = Stage()
         self.clock = self.stage.storage_clock()
         self.clock.start()
-        self.shared = MVCCAdapter(MappingStorage())
+        self.shared = MVCCAdapter(DemoStorage())
         self.model = Model()
         self.processes = 0
         #: Whether a job, a block or a lane was ever removed: then an add may conflict.
