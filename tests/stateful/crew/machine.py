@@ -59,65 +59,49 @@ class CrewMachine(World, RuleBasedStateMachine):
         number=PRODUCERS,
         kind=st.sampled_from(KINDS),
         how=st.sampled_from(["plain", "plain", "later", "delay"]),
-        count=st.sampled_from([1, 1, 2, 5, 18]),
+        count=st.sampled_from([1, 2, 5, 18]),
         commit=st.booleans(),
     )
-    def add(
-        self, number: int, kind: str, how: str, count: int, commit: bool
-    ) -> None:
+    def add(self, number: int, kind: str, how: str, count: int, commit: bool) -> None:
         self.producers[number].add(kind, how, count)
         if commit:
-            self.commit(number)
+            self.producers[number].commit()
 
-    def producer(self, number: int, *, fresh: bool) -> Producer:
-        """A producer, which sees how it is now if it has not written anything."""
+    @rule(
+        number=PRODUCERS,
+        verb=st.sampled_from(["start", "cancel", "cancel", "retry", "run", "clean"]),
+        pick=PICKS,
+        commit=st.booleans(),
+    )
+    def ask(self, number: int, verb: str, pick: int, commit: bool) -> None:
+        """What a producer asks for older jobs; rather of how it is now."""
         producer = self.producers[number]
-        if fresh and not producer.has_written:
+        if commit and not producer.has_written:
             producer.abort()
-        return producer
-
-    @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
-    def start(self, number: int, pick: int, commit: bool) -> None:
-        self.producer(number, fresh=commit).start(pick)
+        getattr(producer, verb)(pick)
         if commit:
-            self.commit(number)
+            producer.commit()
 
-    @rule(number=PRODUCERS, pick=PICKS, running=st.booleans(), commit=st.booleans())
-    def cancel(self, number: int, pick: int, running: bool, commit: bool) -> None:
-        statuses = [PROCESSING] if running else []
-        self.producer(number, fresh=commit).cancel(pick, *statuses)
-        if commit:
-            self.commit(number)
+    @rule(
+        number=PRODUCERS,
+        what=st.sampled_from(["commit", "abort", "savepoint", "rollback"]),
+        pick=PICKS,
+    )
+    def transact(self, number: int, what: str, pick: int) -> None:
+        producer = self.producers[number]
+        if what == "rollback":
+            producer.rollback(pick)
+        else:
+            getattr(producer, what)()
 
-    @rule(number=PRODUCERS, pick=PICKS, commit=st.booleans())
-    def retry(self, number: int, pick: int, commit: bool) -> None:
-        self.producer(number, fresh=commit).retry(pick)
-        if commit:
-            self.commit(number)
-
-    @rule(number=PRODUCERS, pick=PICKS)
-    def process_one(self, number: int, pick: int) -> None:
-        self.producers[number].run(pick)
-
-    @rule(number=PRODUCERS)
-    def clean(self, number: int) -> None:
-        self.producers[number].clean()
-
-    @rule(number=PRODUCERS)
-    def commit(self, number: int) -> None:
-        self.producers[number].commit()
-
-    @rule(number=PRODUCERS)
-    def abort(self, number: int) -> None:
-        self.producers[number].abort()
-
-    @rule(number=PRODUCERS)
-    def savepoint(self, number: int) -> None:
-        self.producers[number].savepoint()
-
-    @rule(number=PRODUCERS, pick=PICKS)
-    def rollback(self, number: int, pick: int) -> None:
-        self.producers[number].rollback(pick)
+    @rule(slot=WORKERS, pick=PICKS)
+    def cancel_running(self, slot: int, pick: int) -> None:
+        """Cancel what is being run, and look for that, maybe too late."""
+        self.producers[1].abort()
+        self.producers[1].cancel(pick, PROCESSING)
+        self.producers[1].commit()
+        if pick % 3:
+            self.worker(slot).look_for_requests()
 
     # What workers do
 
@@ -127,34 +111,29 @@ class CrewMachine(World, RuleBasedStateMachine):
         return worker
 
     @rule(
-        slot=WORKERS, limit=st.sampled_from([1, 3, 30]), halts=HALTS, host=HOSTS
+        slot=WORKERS,
+        limit=st.sampled_from([1, 3, 30]),
+        count=st.sampled_from([1, 1, 2, 5]),
+        halts=HALTS,
+        host=HOSTS,
     )
-    def work(self, slot: int, limit: int, halts: Any, host: str) -> None:
+    def work(self, slot: int, limit: int, count: int, halts: Any, host: str) -> None:
         """Go on with what was begun, or run what is in hand, or claim."""
         worker = self.worker(slot, host)
         if worker.busy:
             worker.go_on()
         elif worker.hand:
-            worker.run(1, halts)
+            worker.run(count, halts)
         else:
             worker.claim(limit, halts)
 
     @rule(
-        slot=WORKERS,
-        limit=st.sampled_from([1, 3, 30]),
-        halts=HALTS,
-        shy=st.booleans(),
+        slot=WORKERS, limit=st.sampled_from([1, 3, 30]), halts=HALTS, shy=st.booleans()
     )
     def claim(self, slot: int, limit: int, halts: Any, shy: bool) -> None:
         worker = self.worker(slot)
         if not worker.busy:
             worker.claim(limit, halts, shy=shy)
-
-    @rule(slot=WORKERS, count=st.integers(2, 5), halts=HALTS)
-    def run_group(self, slot: int, count: int, halts: Any) -> None:
-        worker = self.worker(slot)
-        if not worker.busy and worker.hand:
-            worker.run(count, halts)
 
     @rule(slot=WORKERS, pick=PICKS, halts=HALTS)
     def give_back(self, slot: int, pick: int, halts: Any) -> None:
@@ -171,10 +150,6 @@ class CrewMachine(World, RuleBasedStateMachine):
     @rule(slot=WORKERS)
     def look_after(self, slot: int) -> None:
         self.worker(slot).look_after()
-
-    @rule(slot=WORKERS)
-    def look_for_requests(self, slot: int) -> None:
-        self.worker(slot).look_for_requests()
 
     @rule(slot=WORKERS)
     def leave(self, slot: int) -> None:
@@ -244,15 +219,30 @@ class CrewMachine(World, RuleBasedStateMachine):
             if worker and slot not in stalled:
                 worker.beat()
 
-    @rule(slot=WORKERS, other=WORKERS, finish=st.booleans())
-    def stall(self, slot: int, other: int, finish: bool) -> None:
-        """A worker is silent for longer than its lease, which another one sees."""
+    @rule(
+        slot=WORKERS,
+        other=WORKERS,
+        count=st.sampled_from([1, 3]),
+        where=st.integers(0, 1),
+        finish=st.booleans(),
+    )
+    def stall(
+        self, slot: int, other: int, count: int, where: int, finish: bool
+    ) -> None:
+        """A worker is silent for longer than its lease, in the middle of something.
+
+        Another one sees it.  Then, maybe, it comes back, and would go on.
+        """
+        worker = self.worker(slot)
+        if not (worker.busy or worker.hand):
+            worker.claim(count)
+        if not worker.busy and worker.hand:
+            worker.run(count, (where,))
         rescuer = self.worker(other)
         rescuer.look_after()
         for _ in range(2):
             self.stage.advance(LEASE.seconds / 2 + 1)
             rescuer.look_after()
-        worker = self.worker(slot)
         if finish and worker.busy:
             worker.go_on()
 
@@ -272,34 +262,40 @@ class CrewMachine(World, RuleBasedStateMachine):
             self.close()
 
     def drain(self) -> None:
-        """Some go on and leave, some are silent; a good worker does all the rest."""
-        for slot, worker in enumerate(self.workers):
-            if worker and slot % 2:
-                while worker.busy:
-                    worker.go_on()
-                worker.leave()
-                self.workers[slot] = None
-        good = self.good = Worker(self, "host")
-        self.workers.append(good)
+        """Some leave, the others are silent; a good worker does all there is to do."""
         for producer in self.producers:
             producer.abort()
+        self.finish(1)
+        good = Worker(self, "host")
+        self.workers.append(good)
         for _ in range(3):
             good.look_after()
             self.stage.advance(LEASE.seconds / 2 + 1)
         good.look_for_requests()
-        while STARTLATER in {job.status for job in self.model.jobs.values()}:
-            self.producers[0].start(0)
-            assert self.producers[0].commit()
+        self.start_all()
         self.work_all(good)
         # Who was silent comes back: there is nothing for it to finish.
-        for worker in filter(None, self.workers):
-            while worker.busy:
-                worker.go_on()
-            worker.beat()
+        for slot in (0, 2):
+            self.finish(slot)
         self.look()
         self.work_all(good)
         self.look()
         self.look_at_end()
+
+    def finish(self, slot: int) -> None:
+        """Let a worker end as it should, when it has done what it has begun."""
+        worker = self.workers[slot]
+        while worker and worker.busy:
+            worker.go_on()
+        if worker:
+            self.workers[slot] = None
+            worker.leave()
+
+    def start_all(self) -> None:
+        """Start what is to be started later."""
+        while STARTLATER in {job.status for job in self.model.jobs.values()}:
+            self.producers[0].start(0)
+            assert self.producers[0].commit()
 
     def work_all(self, worker: Worker) -> None:
         """Do all there is to do."""

@@ -114,8 +114,10 @@ class Producer:
                 assert service.processNext(jobid=waiting)
             self.view.run(waiting)
 
-    def clean(self) -> None:
-        """Remove what is over."""
+    def clean(self, number: int) -> None:
+        """Remove what is over, now and then."""
+        if number % 4:
+            return
         with self.service() as service:
             assert service.clean() == self.view.clean()
 

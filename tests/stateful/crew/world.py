@@ -108,7 +108,7 @@ class World:
             assert job.status in REMOVABLE, found
             assert job.done == (job.status == "completed"), found
             if job.status == "error":
-                lost = job.crashes and not service.jobs[jobid].failure is None
+                lost = job.crashes and service.jobs[jobid].failure is not None
                 assert job.kind not in GOOD or lost, found
         assert len(service._suspects) == 0
         places = [entry for entry in service._schedule if entry[0] <= self.now * 1e6]
