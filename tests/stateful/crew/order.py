@@ -24,8 +24,10 @@ def waiting(service: Any) -> dict[int, Turn]:
     for jobid, where in places(service).items():
         job = service.jobs[jobid]
         if job.task != "cron" and where and job.status in {QUEUED, *SCHEDULED}:
-            moment = job.stamp if job.status == QUEUED else job.due_at(NOW)
-            found[jobid] = Turn(moment, jobid, where[0][:2])
+            if job.status == QUEUED:
+                found[jobid] = Turn(job.stamp, jobid, where[0][:2])
+            else:
+                found[jobid] = Turn(job.due_at(NOW), jobid, ("schedule",))
     return found
 
 
