@@ -94,20 +94,51 @@ class CrewMachine(World, RuleBasedStateMachine):
         else:
             getattr(producer, what)()
 
-    @rule(slot=WORKERS, pick=PICKS)
-    def cancel_running(self, slot: int, pick: int) -> None:
-        """Cancel what is being run, and look for that, maybe too late."""
+    @rule(
+        slot=WORKERS,
+        count=st.sampled_from([1, 3]),
+        verb=st.sampled_from(["retry", "clean"]),
+        pick=PICKS,
+    )
+    def run_and_ask(self, slot: int, count: int, verb: str, pick: int) -> None:
+        """Change what is over, before the worker that ran it claims again."""
+        worker = self.ready(slot)
+        if not worker.busy and worker.hand:
+            worker.run(count)
         self.producers[1].abort()
-        self.producers[1].cancel(pick, PROCESSING)
+        getattr(self.producers[1], verb)(pick)
         self.producers[1].commit()
-        if pick % 3:
-            self.worker(slot).look_for_requests()
+
+    @rule(slot=WORKERS, pick=PICKS, halts=HALTS)
+    def cancel_claimed(self, slot: int, pick: int, halts: Any) -> None:
+        """Cancel what a worker has in hand, and runs maybe."""
+        worker = self.ready(slot)
+        jobids = [i for i in worker.hand if i in worker.mine and not self.is_cron(i)]
+        if jobids:
+            self.producers[1].abort()
+            self.producers[1].cancel_job(jobids[pick % len(jobids)])
+            self.producers[1].commit()
+        if pick % 3 == 0:
+            worker.look_for_requests()
+        elif not worker.busy and worker.hand:
+            worker.run(1, halts)
+
+    def is_cron(self, jobid: int) -> bool:
+        """Whether a job is a cron job."""
+        return self.model.jobs[jobid].kind == "cron"
 
     # What workers do
 
     def worker(self, slot: int, host: str = "host") -> Worker:
         """The worker of a slot: a new one if there is none."""
         worker = self.workers[slot] = self.workers[slot] or Worker(self, host)
+        return worker
+
+    def ready(self, slot: int, limit: int = 3) -> Worker:
+        """The worker of a slot, with something in hand if there is something."""
+        worker = self.worker(slot)
+        if not (worker.busy or worker.hand):
+            worker.claim(limit)
         return worker
 
     @rule(
@@ -206,7 +237,7 @@ class CrewMachine(World, RuleBasedStateMachine):
             for jobid, job in sorted(self.model.jobs.items())
             if job.status in {QUEUED, DELAYED}
             and (job.kind in kinds or not kinds)
-            and job.kind != "cron"
+            and not self.is_cron(jobid)
         ]
 
     # Time
@@ -233,9 +264,7 @@ class CrewMachine(World, RuleBasedStateMachine):
 
         Another one sees it.  Then, maybe, it comes back, and would go on.
         """
-        worker = self.worker(slot)
-        if not (worker.busy or worker.hand):
-            worker.claim(count)
+        worker = self.ready(slot, count)
         if not worker.busy and worker.hand:
             worker.run(count, (where,))
         rescuer = self.worker(other)

@@ -27,7 +27,7 @@ from lovely.remotetask.workers import MOST_CRASHES
 from tests.stateful.crew.chores import POLICY
 
 #: Seconds between two runs of the cron job.
-EVERY = 20.0
+EVERY = 10.0
 
 
 class Job(NamedTuple):

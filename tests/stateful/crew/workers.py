@@ -99,7 +99,7 @@ class Worker:
 
     def claim(self, limit: int, halts: Collection[int] = (), **how: Any) -> None:
         """Take jobs that are due."""
-        suspicious = any(self.model.jobs[jobid].crashes for jobid in self._mine())
+        suspicious = any(self.model.jobs[jobid].crashes for jobid in self.mine)
         places = waiting(self.world.observe())
 
         def done(claim: Claim) -> None:
@@ -137,7 +137,8 @@ class Worker:
             self.model.jobs[jobid] = self.model.jobs[jobid].claimed(self.key)
         self.hand += jobids
 
-    def _mine(self) -> list[int]:
+    @property
+    def mine(self) -> list[int]:
         """What it has in hand and still holds."""
         return self.model.held_by(self.key)
 

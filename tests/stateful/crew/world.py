@@ -32,8 +32,8 @@ class World:
         self.shared = MVCCAdapter(DemoStorage())
         self.model = Model()
         self.processes = 0
-        #: Whether a job, a block or a lane was ever removed: then an add may conflict.
-        self.cleaned = False
+        #: How often jobs, blocks or lanes were removed: an add at that time may conflict.
+        self.removals = 0
         self._there: set[tuple[str, int]] = set()
         self._seen = b""
         #: Who only looks.
@@ -78,7 +78,7 @@ class World:
         check(service)
         there = {("block", block.number) for block in blocks(service)}
         there |= {("lane", lane.key) for lane in service._lanes}
-        self.cleaned = self.cleaned or not self._there <= there
+        self.removals += not self._there <= there
         self._there = there
 
     def _compare(self, service: Any) -> None:
