@@ -189,15 +189,22 @@ class CrewMachine(World, RuleBasedStateMachine):
             worker.leave()
             self.workers[slot] = None
 
-    @rule(slot=WORKERS, rescuer=WORKERS)
-    def die(self, slot: int, rescuer: int) -> None:
-        """The process is gone, wherever it was; soon another one may notice."""
+    @rule(slot=WORKERS, other=WORKERS, claims=st.integers(0, 3))
+    def die(self, slot: int, other: int, claims: int) -> None:
+        """The process is gone, wherever it was; another one may go on at once."""
+        self.kill(slot, other)
+        for _ in range(claims):
+            if not self.worker(other).busy:
+                self.worker(other).claim(30)
+
+    def kill(self, slot: int, other: int) -> None:
+        """The process of a worker is gone; another one, if it is one, looks after it."""
         worker = self.workers[slot]
         if worker:
             worker.die(noticed=worker.process.name.startswith("host/"))
             self.workers[slot] = None
-        if rescuer != slot:
-            self.worker(rescuer).look_after()
+        if other != slot:
+            self.worker(other).look_after()
 
     @rule(slot=WORKERS, rescuer=WORKERS, pick=PICKS, times=st.integers(1, 3))
     def poison(self, slot: int, rescuer: int, pick: int, times: int) -> None:
@@ -210,7 +217,7 @@ class CrewMachine(World, RuleBasedStateMachine):
                 worker.claim_job(waiting[pick % len(waiting)])
             if not worker.busy and worker.hand:
                 worker.run(1, (0,))
-            self.die(slot, rescuer)
+            self.kill(slot, rescuer)
 
     @rule(slot=WORKERS, other=WORKERS, count=st.integers(1, 3), halts=HALTS)
     def collide(self, slot: int, other: int, count: int, halts: Any) -> None:

@@ -21,6 +21,7 @@ from lovely.remotetask.states import (
     QUEUED,
 )
 from lovely.remotetask.workers import Lease
+from tests.stateful.crew.chores import POLICY
 from tests.stateful.crew.model import Beats, Job
 from tests.stateful.crew.order import check_order, waiting
 from tests.stateful.crew.strands import Strand
@@ -208,6 +209,9 @@ class Worker:
 
     def _note_end(self, job: Any, model: Job, status: str) -> None:
         due = None if job._due is None else job._due / 1e6
+        if status == DELAYED and due is not None:
+            pause = due - job._completed / 1e6
+            assert POLICY.delay * (1 - POLICY.jitter) <= pause <= POLICY.delay + EXACT
         self.model.jobs[job.id] = model.ended(status, due)
         effect = job.input
         if model.kind == "cron":
