@@ -1,0 +1,55 @@
+"""Whether jobs are claimed in the order that is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from lovely.remotetask.queue import FOREIGN_LATER
+from lovely.remotetask.states import QUEUED, SCHEDULED
+from tests.stateful.invariants import NOW, places
+
+
+class Turn(NamedTuple):
+    """When a job asked for its place, or is due, and where it waits."""
+
+    moment: int
+    jobid: int
+    where: tuple[Any, ...]
+
+
+def waiting(service: Any) -> dict[int, Turn]:
+    """The jobs that wait, as committed; a cron job's turn is not promised."""
+    found = {}
+    for jobid, where in places(service).items():
+        job = service.jobs[jobid]
+        if job.task != "cron" and where and job.status in {QUEUED, *SCHEDULED}:
+            if job.status == QUEUED:
+                found[jobid] = Turn(job.stamp, jobid, where[0][:2])
+            else:
+                found[jobid] = Turn(job.due_at(NOW), jobid, ("schedule",))
+    return found
+
+
+def check_order(
+    turns: dict[int, Turn],
+    taken: list[int],
+    limit: int,
+    given_back: Collection[int],
+    *,
+    alone: bool,
+) -> None:
+    """What was taken is older than what was left.
+
+    Strictly so within a lane, and if a worker is ``alone``; else a job of another
+    worker's lane comes first only if it is older by some seconds.
+    """
+    mine = [turns[i] for i in taken if i in turns and i not in given_back]
+    if not mine or len(taken) < limit:
+        return
+    last = max(mine)
+    for jobid in turns.keys() - set(taken) - set(given_back):
+        left = turns[jobid]
+        same_lane = last.where == left.where and left.where[0] == "lane"
+        slack = 0 if alone or same_lane else FOREIGN_LATER
+        assert left.moment + slack >= last.moment, f"{left} was left for {last}"
