@@ -216,6 +216,28 @@ def test_what_tasks_do_to_interactions(service: Any, users: Any) -> None:
     assert results == ["ann", "bob"] * 2
 
 
+def test_nobody_elses_interaction(service: Any, users: Any) -> None:
+    """What one task has ended, another one can't bring back."""
+
+    def end(input: Any) -> None:
+        management.endInteraction()
+
+    def restore(input: Any) -> Any:
+        management.restoreInteraction()
+        return management.queryInteraction()
+
+    register("end", end)
+    register("restore", restore)
+    add_as(User("ann"), service, "end")
+    second = add_as(User("bob"), service, "restore")
+    vars(management.thread_local).clear()
+    management.newInteraction()
+    management.endInteraction()
+    before = dict(vars(management.thread_local))
+    assert result_of(service, second) is None
+    assert vars(management.thread_local) == before
+
+
 def test_none_is_left_where_there_was_none(service: Any, users: Any) -> None:
     """Afterwards the thread has no interaction, not even an empty one."""
     add_as(User("ann"), service, "whoami")
