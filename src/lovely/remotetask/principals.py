@@ -48,7 +48,7 @@ def act_as(principal: str | None) -> None:
     request = ProcessorRequest()
     request.setPrincipal(system_user if principal is None else _find(principal))
     # Not ended, or the task could restore it.
-    vars(thread_local).pop("interaction", None)
+    vars(thread_local).clear()
     newInteraction(request)
 
 
