@@ -24,12 +24,14 @@ from lovely.remotetask.states import CRONJOB, DELAYED, ERROR, QUEUED
 from tests.old_records import (
     CREATED,
     Global,
+    Made,
     OldDatabase,
     Ref,
     attributes,
     many,
     records_of,
 )
+from tests.stateful.invariants import check
 from tests.support import FakeEnvironment, counts, echo, register, statuses
 
 #: The clock of these tests: 2015, some years after the jobs were added.
@@ -59,6 +61,7 @@ def convert(
         evolve(databases[0], timezone="UTC", **options)
         service = databases[0].open().root()["service"]
         assert counts(service) == statuses(service)
+        check(service)
         return service
 
     yield convert
@@ -278,6 +281,18 @@ def test_delays_go_on(old: OldDatabase, convert: Convert, ran: list[Any]) -> Non
     assert service.jobs[1].delay == 3600
 
 
+def test_what_is_twice_in_the_schedule(
+    old: OldDatabase, convert: Convert, ran: list[Any]
+) -> None:
+    """The first of two times counts, and the job runs once."""
+    job = old.job(1, DELAYED, delay=5)
+    old.service({1: job}, scheduled={1_000: [job, job], 2_000: [job]})
+    service = convert()
+    assert [due for due, _ in service._schedule] == [1_000 * 10**6]
+    service.process()
+    assert ran == [1]
+
+
 def test_cron_jobs_that_are_nowhere_are_planned(
     old: OldDatabase, convert: Convert, ran: list[Any]
 ) -> None:
@@ -380,6 +395,7 @@ def test_any_id_is_kept(
     transaction.commit()
     assert ran == [jobid, "new"]
     assert service.getResult(jobid) == jobid
+    check(service)
     assert service.clean() == 2
     transaction.commit()
     assert list(service.jobs) == []
@@ -449,6 +465,7 @@ def test_ids_skip_what_is_taken(
     assert any(jobid < 320 for jobid in new)
     assert any(jobid > LARGEST_ID for jobid in new)
     assert list(service.jobs) == sorted([*new, *jobs])
+    check(service)
 
 
 def test_negative_ids_are_refused(old: OldDatabase, convert: Convert) -> None:
@@ -488,6 +505,20 @@ def test_persistent_inputs_stay_the_same_objects(
     assert job.input["n"] == 1
 
 
+def test_inputs_of_classes_that_are_gone(old: OldDatabase, convert: Convert) -> None:
+    """What the application can't import now is kept as it was."""
+    gone = "newspaper.pages", "Page"
+    page = old.add(gone, attributes({"number": 7}))
+    value = (Made(gone, (b"front",)), page)
+    old.service({1: old.job(1, "completed", input=value)})
+    service = convert()
+    service._p_jar.cacheMinimize()
+    made, kept = service.jobs[1].input
+    assert vars(made)["__Broken_newargs__"] == ("front",)
+    kept._p_activate()
+    assert kept.__getstate__() == {"number": 7}
+
+
 def test_a_class_that_is_gone(old: OldDatabase, convert: Convert) -> None:
     """A job of a class that can't be imported stops it; nothing is lost."""
     gone = ("newspaper.jobs", "PageJob")
@@ -521,6 +552,7 @@ def test_attributes_of_the_service_stay(old: OldDatabase, convert: Convert) -> N
 # Many
 
 
+@pytest.mark.slow
 def test_large_databases_are_converted_in_batches(
     path: str, environment: FakeEnvironment
 ) -> None:

@@ -249,9 +249,10 @@ class Container(Persistent):
 
 
 def test_services_are_found_wherever_they_are(
-    db: Any, caplog: pytest.LogCaptureFixture
+    db: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In folders and sites, among the utilities of sites, and in plain mappings."""
+    monkeypatch.setattr(lovely.remotetask.evolve, "CACHED", 2)
     made: dict[str, TaskService] = {}
 
     def make(name: str) -> TaskService:

@@ -23,6 +23,7 @@ from lovely.remotetask.evolve import evolve
 from lovely.remotetask.states import COMPLETED, QUEUED, STATUSES
 from lovely.remotetask.times import from_datetime
 from tests.old_records import Made, OldDatabase, many
+from tests.stateful import invariants
 from tests.support import FakeEnvironment, echo, fail, processing, register, wait_until
 
 DATA = Path(__file__).parent / "data"
@@ -116,6 +117,7 @@ def facts_of(service: Any) -> dict[int, Any]:
 
 def check_all(service: Any) -> None:
     """All is there, and where it waits agrees with its status."""
+    invariants.check(service)
     assert list(service.jobs) == sorted(JOBS)
     assert [job.id for job in service._queue] == FACTS["queue"]
     for status in STATUSES:
@@ -286,8 +288,11 @@ def test_it_goes_on_after_each_interruption(old: Any, batch: int) -> None:
     assert service.jobs[1392637178].created == utc(JOBS[1392637178]["created"])
 
 
-def test_interruptions_make_no_difference(updated: Path, tmp_path: Path) -> None:
+def test_interruptions_make_no_difference(
+    updated: Path, tmp_path: Path, environment: FakeEnvironment
+) -> None:
     """What was converted in pieces is the same as what was converted at once."""
+    environment.now = NOW.timestamp()
     found = []
     for name, batch in ("one", 1), ("all", 1000):
         path = shutil.copy(updated, tmp_path / name)

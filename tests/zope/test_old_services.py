@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import transaction
 import ZODB
+import zope.component.event
 import zope.event
 from ZODB.FileStorage import FileStorage
 from zope.app.appsetup import product
+from zope.generations.interfaces import GenerationTooHigh
 from zope.processlifetime import DatabaseOpenedWithRoot
 
 from lovely.remotetask import versions
@@ -54,8 +56,6 @@ def test_services_are_converted_before_they_are_started(
 
 def test_what_is_newer_stops_the_start(db: Any, service: Any) -> None:
     """Older code does not start an application with a newer database."""
-    from zope.generations.interfaces import GenerationTooHigh
-
     configure()
     zope.event.notify(DatabaseOpenedWithRoot(db))
     with db.transaction() as connection:

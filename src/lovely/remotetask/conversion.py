@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from BTrees.IOBTree import IOBTree
 from persistent import Persistent
 
 from lovely.remotetask import ancestor, times
@@ -129,8 +128,6 @@ class FromAncestor:
         own, conversion = vars(service), Conversion()
         for name, attribute in PARTS.items():
             setattr(conversion, attribute, own.pop(name, None))
-        if conversion.jobs is None:
-            conversion.jobs = IOBTree()
         service._set_up()
         room = Room()
         for jobid in conversion.jobs:

@@ -207,7 +207,8 @@ class _Evolution:
 def find_services(root: Any) -> Iterator[TaskService]:
     """The services at and below an object: in folders and sites, or registered there.
 
-    Only objects that may hold others are loaded.
+    Only objects that may hold others are loaded.  ``root`` is the root of a database,
+    or another persistent object.
     """
     seen: set[Any] = set()
     todo, looked_at = [root], 0

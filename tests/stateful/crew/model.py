@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.states import (
     CANCELLABLE,
     CANCELLED,
@@ -23,7 +24,6 @@ from lovely.remotetask.states import (
     SCHEDULED,
     STARTLATER,
 )
-from lovely.remotetask.workers import MOST_CRASHES
 from tests.stateful.crew.chores import POLICY
 
 #: Seconds between two runs of the cron job.
