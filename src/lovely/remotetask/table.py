@@ -226,7 +226,9 @@ class JobRange(Sequence[T]):
         self._table, self._low, self._high, self._pick = table, low, high, pick
 
     def __iter__(self) -> Iterator[T]:
-        return map(self._pick, self._table.range_of(self._low, self._high))
+        # A generator, which zope.security knows, as it does not know map.
+        for item in self._table.range_of(self._low, self._high):
+            yield self._pick(item)
 
     def __len__(self) -> int:
         if self._low is None and self._high is None:
