@@ -20,9 +20,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["signals"],
+    ["signals", "elsewhere", "schemas"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
-    ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
+    [
+        "interfaces",
+        "own",
+        "current",
+        "retry",
+        "retention",
+        "zones",
+        "pattern",
+        "people",
+    ],
     ["events", "schedule"],
     ["calendars"],
     ["planning"],
@@ -54,6 +63,9 @@ EXTRAS: dict[str, set[str]] = {
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
     "postgresql": set(),
+    "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "startup": {"zope.app.appsetup"},
+    "zcml": {"zope.configuration", "zope.schema"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

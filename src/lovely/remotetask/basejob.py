@@ -44,6 +44,8 @@ class BaseJob(Persistent):
     #: When to try again, and for how long it may run (seconds), if the job says.
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    #: The id of the principal who added it; None if nobody did, but the system.
+    principal: str | None = None
     #: How often it has failed since it was queued by hand.
     failed: int = 0
     #: How many workers were lost while they held the job.

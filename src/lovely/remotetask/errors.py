@@ -128,6 +128,45 @@ class WorkerLost(RemoteTaskError):
     """
 
 
+class SchemaNotMet(InvalidArgument):
+    """An input or an output does not meet the schema of its task.
+
+    Raised by ``add`` and ``addCronJob`` for an input; a job whose task returns such
+    an output fails with it.  ``problems`` names the fields and says what is wrong
+    with each: pairs of str; the name is ``''`` for what concerns several.
+    """
+
+    def __init__(
+        self, what: str, schema: str, problems: tuple[tuple[str, str], ...]
+    ) -> None:
+        super().__init__(what, schema, problems)
+        self.what, self.schema, self.problems = what, schema, problems
+
+    def __str__(self) -> str:
+        wrong = [f"{name}: {why}" if name else why for name, why in self.problems]
+        schema = self.schema or "its schema"
+        return f"{self.what} does not meet {schema}. {'; '.join(wrong)}."
+
+
+class PrincipalGone(RemoteTaskError, LookupError):
+    """The principal for whom a job is to be run is not known any more.
+
+    The job fails with it, and is not tried again by itself.  Add the job anew as
+    somebody else, or let its task or the service run it as the system:
+    ``runAs='system'``.
+    """
+
+    def __init__(self, principal: str) -> None:
+        super().__init__(principal)
+        self.principal = principal
+
+    def __str__(self) -> str:
+        return (
+            f"The principal {self.principal!r}, who added the job, is not known here "
+            "any more."
+        )
+
+
 class NotInDatabase(RemoteTaskError, LookupError):
     """The service has to be in a database for this.
 

@@ -1,8 +1,9 @@
-"""Events for what happens to jobs; see `IJobEvent`."""
+"""Events: what happens to jobs (see `IJobEvent`), and what is to begin."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -47,3 +48,12 @@ class JobFailed(JobEvent):
 @implementer(interfaces.IJobCancelled)
 class JobCancelled(JobEvent):
     """See `IJobCancelled`."""
+
+
+@implementer(interfaces.IStartRemoteTasksEvent)
+class StartRemoteTasks:
+    """See `IStartRemoteTasksEvent`."""
+
+    def __init__(self, database: Any, serviceNames: Sequence[str] | None = None):
+        self.database = database
+        self.serviceNames = serviceNames

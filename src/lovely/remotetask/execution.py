@@ -29,8 +29,10 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.own import pause
+from lovely.remotetask.people import act_for
 from lovely.remotetask.pickling import check_changes, check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
+from lovely.remotetask.schemas import check_schema
 from lovely.remotetask.sites import Surroundings
 from lovely.remotetask.states import (
     CANCELLED,
@@ -118,9 +120,12 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         task = service._task(name)
         run.begin(service, job, _timeout(task, job))
         job.begin(started)
+        act_for(service, job, task)
         notify(events.JobStarted(job, service))
         output = task(service, job.id, job.input)
-    check_storable(output, f"The output of task {name!r}", service._p_jar)
+    what = f"The output of task {name!r}"
+    check_schema(getattr(task, "outputSchema", None), output, what)
+    check_storable(output, what, service._p_jar)
     # The task may have changed it, and it is stored with the output.
     check_storable(job.input, f"The input of task {name!r}", service._p_jar)
     return output

@@ -37,6 +37,7 @@ __all__ = [
     "IJobFailed",
     "IJobStarted",
     "IProcessor",
+    "IStartRemoteTasksEvent",
     "ITask",
     "ITaskService",
 ]
@@ -45,8 +46,12 @@ __all__ = [
 class ITask(Interface):
     """A named callable, registered as a utility."""
 
-    inputSchema = Attribute("An interface that the input provides, or None.")
-    outputSchema = Attribute("An interface that the output provides, or None.")
+    inputSchema = Attribute(
+        "What inputs have to meet: an interface with fields of zope.schema, or a "
+        "field; None for no check.  A dict has the fields as items, another object as "
+        "attributes."
+    )
+    outputSchema = Attribute("What outputs have to meet, likewise.")
 
     def __call__(service, jobid, input):
         """Do the work of one job and return its output.
@@ -104,6 +109,11 @@ class ITaskService(Interface):
         "By default that is what is in error; the rest is kept for 30 days."
     )
 
+    runAs = Attribute(
+        "For whom jobs are run: ``'adder'``, the principal who added the job, or "
+        "``'system'``; unless its task has a ``runAs``."
+    )
+
     workers = Attribute(
         "Who processes the service, in any process: a list of "
         "`lovely.remotetask.workers.WorkerInfo`."
@@ -154,8 +164,8 @@ class ITaskService(Interface):
             `lovely.remotetask.current`.  Otherwise the task's holds.
 
         Raise UnknownTask (a ValueError), InvalidType (a TypeError),
-        InvalidArgument (a ValueError) or Unpicklable (a TypeError).  After an
-        error nothing is added, and the transaction can go on.
+        InvalidArgument (a ValueError), SchemaNotMet (a ValueError) or Unpicklable (a
+        TypeError).  After an error nothing is added, and the transaction can go on.
         """
 
     def addCronJob(  # noqa: PLR0917 - its old, public shape
@@ -210,9 +220,9 @@ class ITaskService(Interface):
             or ``'queue'`` one more to begin then.
 
         Give just one kind of schedule.  Raise UnknownTask (a ValueError),
-        InvalidArgument (a ValueError), InvalidType (a TypeError), Unpicklable (a
-        TypeError), or NotInstalled if nothing is there that reads ``cron``.  After
-        an error nothing is added.
+        InvalidArgument (a ValueError), InvalidType (a TypeError), SchemaNotMet (a
+        ValueError), Unpicklable (a TypeError), or NotInstalled if nothing is there
+        that reads ``cron``.  After an error nothing is added.
         """
 
     def reschedule(jobid):
@@ -377,6 +387,10 @@ class IJob(Interface):
         "The last failure as text (type, message, traceback), or None; None "
         "too once the job has completed."
     )
+    principal = Attribute(
+        "The id of the principal who added the job, a str; None if it was the "
+        "system, or if nothing here knows principals."
+    )
     created = Attribute("When the job was added.")
     started = Attribute("When its last attempt began, or None.")
     completed = Attribute("When its last attempt ended, or None.")
@@ -469,6 +483,15 @@ class IProcessor(Interface):
 
         Return True if there was one.  Never raises what the task raised.
         """
+
+
+class IStartRemoteTasksEvent(Interface):
+    """Services are to be processed from now on: the start-up follows directives."""
+
+    database = Attribute("The ZODB.DB that the services are in.")
+    serviceNames = Attribute(
+        "What to start, a list of ``SITE@SERVICE``; None for what is configured."
+    )
 
 
 class IJobEvent(IObjectEvent):

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retention import check_retention
 from lovely.remotetask.sites import database_of, path_of
 from lovely.remotetask.times import check_seconds
@@ -103,6 +104,7 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
     """
     check_retention(service.retention)
     check_seconds("stalledAfter", service.stalledAfter)
+    check_run_as(service.runAs)
     factory = _check_factory(service.processorFactory)
     arguments = _check_arguments(service.processorArguments)
     try:

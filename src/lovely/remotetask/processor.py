@@ -11,13 +11,14 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
 from lovely.remotetask import times
 from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close, log_retry
 from lovely.remotetask.current import Progress, Run
+from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
@@ -348,3 +349,14 @@ class MultiProcessor(SimpleProcessor):
         if maxThreads < 1:
             raise InvalidArgument(f"maxThreads: 1 or more, not {maxThreads!r}.")
         self.maxThreads = maxThreads
+
+
+if TYPE_CHECKING:
+    # Under the same name, which means that it may be imported from here.
+    from lovely.remotetask.principals import (
+        ProcessorRequest as ProcessorRequest,  # noqa: PLC0414
+    )
+else:
+    __getattr__ = elsewhere(
+        __name__, "zope", {"ProcessorRequest": "lovely.remotetask.principals"}
+    )

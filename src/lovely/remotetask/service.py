@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zope.component
 from BTrees.LLBTree import LLTreeSet
@@ -18,10 +18,11 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, states, times
+from lovely.remotetask import events, health, people, states, times
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
+from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -40,6 +41,7 @@ from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.queueview import QueueView
 from lovely.remotetask.retention import Keep, check_number
 from lovely.remotetask.retry import RetryPolicy
+from lovely.remotetask.schemas import check_schema
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
 from lovely.remotetask.timetable import Timetable, follow
@@ -72,6 +74,9 @@ class TaskService(CronJobs, Persistent):
     #: A worker that has not claimed for so long, though jobs have been due for as
     #: long and it could run one, is stalled (seconds).  Longer than any ``waitTime``.
     stalledAfter: float = 60.0
+
+    #: For whom jobs are run, unless their tasks say otherwise.
+    runAs: str = people.ADDER
 
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
@@ -107,15 +112,18 @@ class TaskService(CronJobs, Persistent):
                 return task
         raise UnknownTask(name)
 
-    def _check_task(self, task: object) -> None:
+    def _check_task(self, task: object) -> Any:
+        """The task that a name stands for."""
         if not isinstance(task, str):
             raise InvalidType(
                 f"task: the name of a task, a str, is needed, not {task!r}."
             )
-        self._task(task)
+        return self._task(task)
 
-    def _check_input(self, task: str, input: Any) -> None:
-        check_storable(input, f"The input for task {task!r}", self._p_jar)
+    def _check_input(self, name: str, task: Any, input: Any) -> None:
+        what = f"The input for task {name!r}"
+        check_schema(getattr(task, "inputSchema", None), input, what)
+        check_storable(input, what, self._p_jar)
 
     def _registries(self) -> Iterator[Any]:
         """Where tasks are looked up: as usual, where the service lies, globally.
@@ -141,7 +149,7 @@ class TaskService(CronJobs, Persistent):
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
     ) -> int:
-        self._check_task(task)
+        found = self._check_task(task)
         if (delay is not None) + (at is not None) + bool(startLater) > 1:
             raise InvalidArgument("Only one of startLater, delay and at can be given.")
         now = self.environment.stamp()
@@ -152,7 +160,7 @@ class TaskService(CronJobs, Persistent):
             due = times.check_at(at)
         job = Job(0, str(task), input, now)
         job.limit(retry, timeout)
-        self._check_input(task, input)
+        self._check_input(task, found, input)
         status = states.STARTLATER if startLater else states.QUEUED
         if due is not None and due > now:
             status = states.DELAYED
@@ -160,6 +168,9 @@ class TaskService(CronJobs, Persistent):
         return self._add(job, status)
 
     def _add(self, job: Job, status: str) -> int:
+        principal = people.current()
+        if principal is not None:
+            job.principal = principal
         self._writer().add(job, status)
         notify(events.JobAdded(job, self))
         return job.id
@@ -372,3 +383,22 @@ class TaskService(CronJobs, Persistent):
         self._workers.settle(self, job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))
+
+
+if TYPE_CHECKING:
+    # Under the same names, which means that they may be imported from here.
+    from lovely.remotetask.startup import (
+        bootStrapSubscriber as bootStrapSubscriber,  # noqa: PLC0414
+    )
+    from lovely.remotetask.startup import (
+        getAutostartServiceNames as getAutostartServiceNames,  # noqa: PLC0414
+    )
+else:
+    __getattr__ = elsewhere(
+        __name__,
+        "zope",
+        {
+            "bootStrapSubscriber": "lovely.remotetask.startup",
+            "getAutostartServiceNames": "lovely.remotetask.startup",
+        },
+    )

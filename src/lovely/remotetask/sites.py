@@ -139,7 +139,7 @@ class Surroundings:
 
     def __enter__(self) -> Surroundings:
         self._site_before = getSite()
-        self._interaction = _interactions().get("interaction")
+        self._interaction = interactions().get("interaction")
         if self._site is not None:
             setSite(self._site)
         return self
@@ -147,9 +147,10 @@ class Surroundings:
     def renew(self) -> None:
         """As it was at the beginning: the task has returned."""
         setSite(self._site_before if self._site is None else self._site)
-        interactions = _interactions()
-        if interactions.get("interaction") is not self._interaction:
-            interactions["interaction"] = self._interaction
+        if self._interaction is None:
+            interactions().pop("interaction", None)
+        else:
+            interactions()["interaction"] = self._interaction
 
     def __exit__(self, *raised: object) -> None:
         self.renew()
@@ -157,7 +158,7 @@ class Surroundings:
             setSite(self._site_before)
 
 
-def _interactions() -> dict[str, Any]:
+def interactions() -> dict[str, Any]:
     """What zope.security keeps for this thread; the core can't import it."""
     module = sys.modules.get("zope.security.management")
     return {} if module is None else vars(module.thread_local)
