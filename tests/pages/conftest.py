@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,20 @@ import transaction
 import waitress
 import webtest
 import ZODB
-import zope.component
 from waitress.wasyncore import close_all
 from zope.app.wsgi import WSGIPublisherApplication
 from zope.component.globalregistry import base
 from zope.component.hooks import setHooks, setSite
 from zope.configuration import xmlconfig
+from zope.error.error import RootErrorReportingUtility
+from zope.error.interfaces import IErrorReportingUtility
 from zope.site.folder import Folder, rootFolder
 from zope.site.site import LocalSiteManager
 from zope.testbrowser.wsgi import Browser
 from zope.testing.cleanup import cleanUp
 
 from lovely.remotetask import TaskService
-from lovely.remotetask.interfaces import ITaskService
+from lovely.remotetask.interfaces import ITask, ITaskService
 from tests.support import PATIENCE, fail, register
 
 #: The service's address, below that of the server.
@@ -60,11 +62,14 @@ class Application:
         site["tasks"] = TaskService()
         manager = site.getSiteManager()
         manager.registerUtility(site["tasks"], ITaskService, name="tasks")
+        root.getSiteManager().registerUtility(
+            RootErrorReportingUtility(), IErrorReportingUtility
+        )
         transaction.commit()
 
     @property
     def service(self) -> Any:
-        """The service as it is now, on this thread's connection."""
+        """The service as it is now; what was not committed is taken back."""
         transaction.begin()
         return self.connection.root()["Application"]["news"]["tasks"]
 
@@ -104,7 +109,8 @@ class Application:
     def browser(self, page: str = "jobs.html", user: str = "manager") -> Browser:
         """A browser that shows a page below the service."""
         browser = Browser(wsgi_app=self.wsgi)
-        browser.addHeader("Authorization", f"Basic {user}:{user}")
+        password = b64encode(f"{user}:{user}".encode()).decode()
+        browser.addHeader("Authorization", f"Basic {password}")
         browser.open(f"http://localhost{PATH}/{page}")
         return browser
 
@@ -124,10 +130,9 @@ def app(configured: dict[str, Any]) -> Iterator[Application]:
     register("fail", fail)
     register("upper", str.upper)
     yield app
-    for name in ("fail", "upper"):
-        zope.component.getGlobalSiteManager().unregisterUtility(
-            provided=TaskService.taskInterface, name=name
-        )
+    for name, _ in list(base.getUtilitiesFor(ITask)):
+        if name != "echo":
+            base.unregisterUtility(provided=ITask, name=name)
     setSite(None)
     transaction.abort()
     app.connection.close()

@@ -10,6 +10,7 @@ from zope.browserpage.viewpagetemplatefile import ViewPageTemplateFile
 from zope.component import ComponentLookupError
 from zope.formlib import form
 from zope.interface import Interface
+from zope.interface.interfaces import IInterface
 
 from lovely.remotetask import zones
 from lovely.remotetask.browser import display, tokens
@@ -146,7 +147,7 @@ class CronForm(Page, form.FormBase):
 
     def leave(self) -> None:
         """Back to the jobs."""
-        self.request.response.redirect(f"{self.url()}/jobs.html")
+        self.request.response.redirect(f"{self.url()}/jobs.html", status=303)
 
     def cancel(self, action: Any, data: Any) -> None:
         """Leave without a change."""
@@ -180,7 +181,7 @@ class AddCronJob(CronForm):
         )
         task = self.service.getAvailableTasks().get(self.text("form.task"))
         schema = getattr(task, "inputSchema", None)
-        if schema is not None and schema is not Interface:
+        if IInterface.providedBy(schema) and schema is not Interface:
             self.subform = _subform(self.service, self.request, schema)
 
     def validate(self, action: Any, data: dict[str, Any]) -> Any:
@@ -198,7 +199,7 @@ class AddCronJob(CronForm):
         except RemoteTaskError as error:
             self.complain(error)
         else:
-            self.request.response.redirect(f"{self.url()}/{jobid}")
+            self.request.response.redirect(f"{self.url()}/{jobid}", status=303)
 
     @form.action("Show the fields of its input", name="fields", validator=no_validation)
     def handle_fields(self, action: Any, data: Any) -> None:
@@ -258,7 +259,7 @@ class EditCronJob(CronForm):
         except RemoteTaskError as error:
             self.complain(error)
         else:
-            self.request.response.redirect(self.url(job))
+            self.request.response.redirect(self.url(job), status=303)
 
     @form.action("Cancel", name="cancel", validator=no_validation)
     def handle_cancel(self, action: Any, data: Any) -> None:

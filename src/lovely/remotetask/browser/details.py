@@ -7,6 +7,7 @@ from typing import Any
 
 import zope.component
 from zope.publisher.browser import BrowserView
+from zope.security.checker import getCheckerForInstancesOf
 from zope.security.interfaces import Forbidden, Unauthorized
 from zope.security.proxy import ProxyFactory, removeSecurityProxy
 
@@ -31,7 +32,8 @@ def render(view: Any) -> str:
     """The HTML of a view; if an application's fails, the page still comes."""
     try:
         # With the permission that the application gave it, if it did.
-        return str(ProxyFactory(view)() or "")
+        declared = getCheckerForInstancesOf(type(view)) is not None
+        return str((ProxyFactory(view) if declared else view)() or "")
     except (Unauthorized, Forbidden):
         return ""
     except Exception:

@@ -60,7 +60,7 @@ class JobPage(Page):
             return str(self.index())
         if jobid not in service.jobs:
             address = f"{self.url()}/jobs.html?done=REMOVE&n=1"
-        self.request.response.redirect(address)
+        self.request.response.redirect(address, status=303)
         return ""
 
     @property

@@ -56,7 +56,7 @@ class Jobs(Page):
         return self.redirect(self.address(said))
 
     def redirect(self, address: str) -> str:
-        self.request.response.redirect(address)
+        self.request.response.redirect(address, status=303)
         return ""
 
     def address(self, said: dict[str, str] | None = None) -> str:

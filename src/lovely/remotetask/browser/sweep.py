@@ -59,7 +59,8 @@ def sweep(
         transaction.commit()
         service._p_jar.cacheGC()
         if following is not None and clock() >= end:
-            return Sweep(done, following)
+            left = any(map(service.count, statuses[following.nth :]))
+            return Sweep(done, following if left else None)
     return Sweep(done, None)
 
 
