@@ -9,7 +9,13 @@ import pytest
 import transaction
 import zope.schema
 from persistent.mapping import PersistentMapping
-from zope.interface import Attribute, Interface, Invalid, invariant
+from zope.interface import (
+    Attribute,
+    Interface,
+    Invalid,
+    directlyProvides,
+    invariant,
+)
 
 from lovely.remotetask import SimpleTask
 from lovely.remotetask.errors import InvalidArgument, InvalidType, SchemaNotMet
@@ -88,6 +94,37 @@ def test_bad_values(schema: Any, value: Any, problems: dict[str, str]) -> None:
         assert reason in found[name]
         assert reason in str(caught.value)
     assert str(caught.value).startswith("The input does not meet ")
+
+
+class Odd(zope.schema.ValidationError):
+    __doc__ = None
+
+
+def refuse(value: Any) -> bool:
+    """A constraint with an error that says nothing."""
+    raise Odd(value)
+
+
+def test_reasons() -> None:
+    """Errors within others are told, too, and even one that says nothing has a name."""
+
+    class IAlbum(Interface):
+        cover = zope.schema.Object(title="Cover", schema=IPicture)
+        sizes = zope.schema.Dict(
+            title="Sizes",
+            key_type=zope.schema.TextLine(),
+            value_type=zope.schema.Int(),
+        )
+        odd = zope.schema.Int(title="Odd", constraint=refuse)
+
+    cover = SimpleNamespace(width="wide", name="a", tags=None, colour="none")
+    directlyProvides(cover, IPicture)
+    with pytest.raises(SchemaNotMet) as caught:
+        check_schema(IAlbum, {"cover": cover, "sizes": {1: 1}, "odd": 1}, "The input")
+    problems = dict(caught.value.problems)
+    assert "(width: Object is of wrong type)" in problems["cover"]
+    assert "(Object is of wrong type)" in problems["sizes"]
+    assert problems["odd"] == "Odd"
 
 
 GOOD_VALUES: list[tuple[Any, Any]] = [

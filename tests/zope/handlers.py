@@ -60,3 +60,14 @@ class Demanding:
 
     def __init__(self, argument: Any) -> None:
         self.argument = argument
+
+
+class IAddress(Interface):
+    """Where something is to be found."""
+
+
+class Address:
+    """The address of an object, for a job."""
+
+    def __init__(self, context: Any, request: Any) -> None:
+        self.text = f"https://example.org/{context.__name__}"

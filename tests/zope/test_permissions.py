@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from zope.security.interfaces import (
 from zope.security.proxy import isinstance as isinstance_
 from zope.security.proxy import removeSecurityProxy
 from zope.security.simplepolicies import ParanoidSecurityPolicy
+from zope.site.folder import Folder
 
 from lovely.remotetask import RetryPolicy, TaskError, TaskService, current
 from lovely.remotetask.interfaces import ICronJob, IJob, ITaskService
@@ -380,3 +383,41 @@ def test_subclass(db: Any) -> None:
     finally:
         with acting_with(MANAGE):
             assert proxied.stopProcessing(wait=True, timeout=20) is True
+
+
+def test_traversal(db: Any) -> None:
+    """What is reached through a proxied folder is proxied all the way."""
+    configure(
+        '<include package="zope.security" file="permissions.zcml" />'
+        '<class class="zope.site.folder.Folder">'
+        '<require permission="zope.View" attributes="__getitem__" /></class>'
+    )
+    folder = db.open().root()["folder"] = Folder()
+    folder["tasks"] = TaskService()
+    transaction.commit()
+    with acting_with("zope.View", SUBMIT, VIEW):
+        service = ProxyFactory(folder)["tasks"]
+        jobid = service.add("echo", {"a": 1})
+        assert type(jobid) is int
+        assert type(service.jobs[jobid]) is type(service.jobs) is type(service)
+        assert (service.__name__, type(service.__parent__)) == ("tasks", type(service))
+        with pytest.raises(Unauthorized):
+            service.clean()
+    with acting_with("zope.View"), pytest.raises(Unauthorized):
+        service.jobs  # noqa: B018
+    assert folder["tasks"].getStatus(jobid) == "queued"
+
+
+def rows_of_the_documentation() -> dict[str, set[str]]:
+    """The names of a service that the reference lists, by permission."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "zope.rst"
+    rows = re.findall(
+        r"\* - ``(lovely\.remotetask\.\w+)``\n     - (.*)\n",
+        page.read_text(encoding="utf-8"),
+    )
+    return {row: set(re.findall(r"``(\w+)``", names)) for row, names in rows}
+
+
+def test_documentation() -> None:
+    """The reference has the same table."""
+    assert rows_of_the_documentation() == SERVICE

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import transaction
+import zope.component
 import zope.event
+from zope.authentication.interfaces import IAuthentication
+from zope.principalregistry.principalregistry import PrincipalRegistry
 from zope.publisher.interfaces import IPublicationRequest, IRequest
 from zope.security import management
 from zope.security.interfaces import IParticipation
@@ -28,6 +31,8 @@ from tests.support import (
     register_full,
     wait_for_status,
 )
+from tests.zope.configuration import configure
+from tests.zope.handlers import IAddress
 from tests.zope.users import User, acting_as, know_users
 
 
@@ -216,6 +221,28 @@ def test_what_tasks_do_to_interactions(service: Any, users: Any) -> None:
     assert results == ["ann", "bob"] * 2
 
 
+def test_nobody_elses_interaction(service: Any, users: Any) -> None:
+    """What one task has ended, another one can't bring back."""
+
+    def end(input: Any) -> None:
+        management.endInteraction()
+
+    def restore(input: Any) -> Any:
+        management.restoreInteraction()
+        return management.queryInteraction()
+
+    register("end", end)
+    register("restore", restore)
+    add_as(User("ann"), service, "end")
+    second = add_as(User("bob"), service, "restore")
+    vars(management.thread_local).clear()
+    management.newInteraction()
+    management.endInteraction()
+    before = dict(vars(management.thread_local))
+    assert result_of(service, second) is None
+    assert vars(management.thread_local) == before
+
+
 def test_none_is_left_where_there_was_none(service: Any, users: Any) -> None:
     """Afterwards the thread has no interaction, not even an empty one."""
     add_as(User("ann"), service, "whoami")
@@ -366,3 +393,33 @@ def test_installed() -> None:
     from lovely.remotetask import principals
 
     assert plugins.load(GROUP) == [principals]
+
+
+def test_absolute_urls(service: Any) -> None:
+    """Applications register adapters for the request's class, by its old name."""
+    configure(
+        '<adapter for="* lovely.remotetask.processor.ProcessorRequest"'
+        ' factory=".handlers.Address" provides=".handlers.IAddress" />'
+    )
+
+    def address(service: Any, jobid: int, input: Any) -> Any:
+        found = zope.component.getMultiAdapter((service, request_of()), IAddress)
+        return found.text
+
+    register_full("address", address)
+    jobid = service.add("address")
+    assert result_of(service, jobid) == "https://example.org/service"
+
+
+def test_zopes_own_registry(service: Any) -> None:
+    """Those who are not logged in are a principal, too, with Zope's own registry."""
+    registry = PrincipalRegistry()
+    registry.definePrincipal("ann", "Ann", login="ann", password="secret")
+    registry.defineDefaultPrincipal("anybody", "Anybody")
+    zope.component.provideUtility(registry, IAuthentication)
+    anybody = registry.unauthenticatedPrincipal()
+    jobs = [
+        add_as(user, service, "whoami")
+        for user in (anybody, registry.getPrincipal("ann"))
+    ]
+    assert [result_of(service, jobid) for jobid in jobs] == ["anybody", "ann"]

@@ -248,7 +248,7 @@ class Watchful(TaskService):
     sites: list[Any] = []  # noqa: RUF012
 
     def startProcessing(self) -> None:
-        self.sites.append(getSite().__name__)
+        self.sites.append(getattr(getSite(), "__name__", None))
         super().startProcessing()
 
 
@@ -281,14 +281,14 @@ def test_a_broken_site(
 ) -> None:
     """An error in a whole directive is logged, and the next one is followed."""
 
-    def broken(site: Any) -> Any:
+    def broken(*args: Any) -> Any:
         raise RuntimeError("It is broken.")
 
-    monkeypatch.setattr(Folder, "get", broken, raising=False)
     monkeypatch.setattr(startup, "_services", broken)
     assert startup.start(db, ["@RootService"]) == 0
     monkeypatch.undo()
     assert "error in directive @RootService" in caplog.text
+    assert "It is broken." in caplog.text
     assert startup.start(db, ["@RootService"]) == 1
 
 
@@ -296,6 +296,7 @@ def test_in_their_site(db: Any, app: Any) -> None:
     """A service is started in its site, as its own code may expect."""
     put(app["site2"], "W", factory=Watchful)
     transaction.commit()
+    Watchful.sites.clear()
     startup.start(db, ["*@W"])
     assert Watchful.sites == ["site2"]
     assert getSite() is None
@@ -334,6 +335,24 @@ def test_without_sites(db: Any, log: Any) -> None:
     finally:
         for service in found:
             assert service.stopProcessing(wait=True, timeout=PATIENCE)
+
+
+def test_beside_the_root_folder(db: Any, app: Any, log: Any) -> None:
+    """A service in the root of the database is found in an application of Zope."""
+    root = app._p_jar.root()
+    root["beside"] = service = Watchful()
+    service.__parent__, service.__name__ = root, "beside"
+    transaction.commit()
+    Watchful.sites.clear()
+    try:
+        for directive in ("@beside", "@*"):
+            log()
+            assert startup.start(db, [directive])
+            assert started("beside", "root") in log()
+            assert service.stopProcessing(wait=True, timeout=PATIENCE)
+    finally:
+        assert service.stopProcessing(wait=True, timeout=PATIENCE)
+    assert Watchful.sites == [None, None]
 
 
 def test_events(db: Any, app: Any, log: Any) -> None:

@@ -46,7 +46,11 @@ __all__ = [
 
 
 class ITask(Interface):
-    """A named callable, registered as a utility."""
+    """A named callable, registered as a utility.
+
+    It may also have attributes ``retry`` (a RetryPolicy or a number of retries),
+    ``timeout`` (seconds) and ``runAs`` (see `ITaskService`), for all of its jobs.
+    """
 
     inputSchema = Attribute(
         "What inputs have to meet: an interface with fields of zope.schema, or a "

@@ -28,22 +28,22 @@ ADDER, SYSTEM = "adder", "system"
 class People(Protocol):
     """The contract of a plug-in: a module, or whatever has these two functions."""
 
-    def current(self) -> str | None:
+    def acting(self) -> str | None:
         """The id of the principal for whom this thread acts; None for the system."""
 
     def act_as(self, principal: str | None) -> None:
         """Begin an interaction for a principal, in place of the one that there is.
 
-        `lovely.remotetask.sites.Surroundings` bring that back.  Raise PrincipalGone.
+        ``sites.Surroundings`` bring that back.  Raise PrincipalGone.
         """
 
 
-def current() -> str | None:
+def acting() -> str | None:
     """The id of the principal for whom this thread acts; None if there is none."""
     if interactions().get("interaction") is None:
         return None
     people = _people()
-    return None if people is None else people.current()
+    return None if people is None else people.acting()
 
 
 def act_for(service: TaskService, job: Job, task: Any) -> None:

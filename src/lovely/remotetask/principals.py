@@ -34,7 +34,7 @@ class ProcessorRequest(BaseRequest):  # type: ignore[misc]
         super().__init__(None, {}, positional=args)
 
 
-def current() -> str | None:
+def acting() -> str | None:
     """See `lovely.remotetask.people.People`."""
     for participation in getInteraction().participations:
         principal = removeSecurityProxy(participation.principal)
@@ -48,7 +48,7 @@ def act_as(principal: str | None) -> None:
     request = ProcessorRequest()
     request.setPrincipal(system_user if principal is None else _find(principal))
     # Not ended, or the task could restore it.
-    vars(thread_local).pop("interaction", None)
+    vars(thread_local).clear()
     newInteraction(request)
 
 

@@ -72,15 +72,22 @@ def _reasons(field: Any, value: Any) -> list[str]:
 def _reason(error: Any) -> str:
     """An error of zope.schema, or of a constraint, in words and without the value."""
     doc = getattr(error, "doc", None)
-    reason = str(error if doc is None else doc()).strip().rstrip(".")
+    said = str(error) if doc is None else doc()
+    reason = str(said or type(error).__name__).strip().rstrip(".")
     bound = getattr(error, "bound", None)
     if bound is not None:
         reason = f"{reason} (the bound is {bound!r})"
     # Of the elements of a collection, or of another object's fields.
     inner = [e for e in getattr(error, "errors", None) or () if isinstance(e, Invalid)]
     if inner:
-        reason = f"{reason} ({', '.join(map(_reason, inner))})"
+        reason = f"{reason} ({', '.join(map(_named_reason, inner))})"
     return reason
+
+
+def _named_reason(error: Any) -> str:
+    """The same, of a field within another object."""
+    name = getattr(getattr(error, "field", None), "__name__", "")
+    return f"{name}: {_reason(error)}" if name else _reason(error)
 
 
 class _Fields:

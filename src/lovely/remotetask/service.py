@@ -182,7 +182,7 @@ class TaskService(CronJobs, Persistent):
         return self._add(job, status)
 
     def _add(self, job: Job, status: str) -> int:
-        principal = people.current()
+        principal = people.acting()
         if principal is not None:
             job.principal = principal
         self._writer().add(job, status)

@@ -139,7 +139,7 @@ class Surroundings:
 
     def __enter__(self) -> Surroundings:
         self._site_before = getSite()
-        self._interaction = interactions().get("interaction")
+        self._interactions = dict(interactions())
         if self._site is not None:
             setSite(self._site)
         return self
@@ -147,10 +147,10 @@ class Surroundings:
     def renew(self) -> None:
         """As it was at the beginning: the task has returned."""
         setSite(self._site_before if self._site is None else self._site)
-        if self._interaction is None:
-            interactions().pop("interaction", None)
-        else:
-            interactions()["interaction"] = self._interaction
+        # The previous one, too, which a task could restore that ended its own.
+        now = interactions()
+        now.clear()
+        now.update(self._interactions)
 
     def __exit__(self, *raised: object) -> None:
         self.renew()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 from transaction import TransactionManager
@@ -19,7 +20,7 @@ from zope.component.interfaces import ISite
 from lovely.remotetask.errors import InvalidType, NotInDatabase
 from lovely.remotetask.interfaces import ITaskService
 from lovely.remotetask.own import close_connection
-from lovely.remotetask.sites import ROOT_FOLDER
+from lovely.remotetask.sites import ROOT_FOLDER, nearest_site
 
 log = logging.getLogger("lovely.remotetask")
 
@@ -66,8 +67,7 @@ def start(db: Any, directives: Iterable[str]) -> int:
     connection = db.open(transaction_manager=manager)
     try:
         root = connection.root()
-        folder = root.get(ROOT_FOLDER, root)
-        return sum(_follow(str(directive), folder) for directive in directives)
+        return sum(_follow(str(directive), root) for directive in directives)
     finally:
         setSite(site)
         manager.abort()
@@ -78,7 +78,7 @@ class Place(NamedTuple):
     """Where services are looked for, and what it is called in the log."""
 
     name: str
-    folder: Any
+    folders: tuple[Any, ...]
 
 
 def _follow(directive: str, root: Any) -> int:
@@ -101,25 +101,28 @@ def _follow(directive: str, root: Any) -> int:
 
 
 def _places(root: Any, site: str) -> list[Place]:
+    """Where a directive leads to, from the root of the database."""
+    folder = root.get(ROOT_FOLDER, root)
+    # A service may also lie beside Zope's root folder.
+    top = Place("root", (folder,) if folder is root else (folder, root))
     if not site:
-        return [Place("root", root)]
+        return [top]
     if site == ALL:
-        sites = [Place(n, f) for n, f in root.items() if ISite.providedBy(f)]
-        return [Place("root", root), *sites]
-    folder = root.get(site)
-    if folder is None:
+        sites = [(n, f) for n, f in folder.items() if ISite.providedBy(f)]
+        return [top, *(Place(name, (found,)) for name, found in sites)]
+    found = folder.get(site)
+    if found is None:
         log.error("site %s not found", site)
         return []
-    return [Place(site, folder)]
+    return [Place(site, (found,))]
 
 
 def _start_in(place: Place, name: str, exactly: bool) -> int:
     """Start the services of this name in a place; how many were started."""
-    services = _services(place.folder, name)
+    found = (_services(folder, name) for folder in place.folders)
+    services = list(chain.from_iterable(found))
     if not services and exactly:
         log.error("service %s on site %s not found", name, place.name)
-    if ISite.providedBy(place.folder):
-        setSite(place.folder)
     return sum(_start_one(place, name, service) for name, service in services)
 
 
@@ -147,6 +150,7 @@ def _start_one(place: Place, name: str, service: Any) -> bool:
     try:
         if service.isProcessing():
             return False
+        setSite(nearest_site(service))
         service.startProcessing()
         if service.__parent__ is None:
             raise NotInDatabase("It has no parent: put it into a container.")
