@@ -44,6 +44,14 @@ def test_completed(app: Application) -> None:
     ]
 
 
+def test_who_added_it(app: Application) -> None:
+    """A job shows who added it, if that was a user."""
+    fields = {"form.task": "echo", "form.hour": "3"}
+    app.press("addcronjob.html", "form.actions.add", **fields)
+    assert facts(app.get("1"))["Added by"] == "users.manager"
+    assert "Added by" not in facts(app.get(str(app.add("echo"))))
+
+
 def test_attempts(app: Application) -> None:
     """Failed attempts show why, with tracebacks; the newest is first and open."""
     app.add("fail", f"first {SCRIPT}", retry=0)

@@ -1,6 +1,7 @@
 """Serve the example on this machine alone: python serve.py [CONF] [--port PORT]"""
 
 import argparse
+import pathlib
 import signal
 import sys
 
@@ -15,6 +16,7 @@ def main():
     options = parser.parse_args()
     # To exit, not to be killed: jobs that run are finished or given back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    pathlib.Path("var").mkdir(exist_ok=True)
     application = getWSGIApplication(options.conf)
     server = waitress.create_server(application, host="127.0.0.1", port=options.port)
     address = f"http://127.0.0.1:{server.effective_port}/news/tasks"

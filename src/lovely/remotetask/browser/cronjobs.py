@@ -270,9 +270,9 @@ def current(job: Any) -> dict[str, Any]:
     """What the form shows of a job's schedule."""
     schedule = job.plan.schedule
     if job.delay is not None:
-        return {"delay": job.delay}
+        return {"delay": f"{job.delay:.15g}"}
     if isinstance(schedule, Every):
-        return {"every": schedule.interval / 1_000_000}
+        return {"every": f"{schedule.interval / 1_000_000:.15g}"}
     if isinstance(schedule, Cron):
         return {"cron": schedule.expression, "timezone": schedule.timezone}
     if isinstance(schedule, Fields):

@@ -108,6 +108,7 @@ class JobPage(Page):
         job = self.object
         facts = [
             ("Added", display.moment(job.created)),
+            ("Added by", job.principal or ""),
             ("Due", display.moment(job.scheduledFor)),
             ("Last begun", display.moment(job.started)),
             ("Last ended", display.moment(job.completed)),
