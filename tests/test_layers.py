@@ -66,6 +66,16 @@ LAYERS = [
 #: the command.  Each with what it may import besides what the core may.
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
+    "xmlrpc": {"zope.publisher", "zope.security"},
+    "browser": {
+        "zope.browserpage",
+        "zope.formlib",
+        "zope.location",
+        "zope.publisher",
+        "zope.schema",
+        "zope.security",
+        "zope.traversing",
+    },
     "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
     | {"zope.configuration"},
     "cron": {"cronsim"},

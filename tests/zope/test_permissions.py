@@ -45,7 +45,8 @@ SERVICE = {
         *("workers", "processing"),
     },
     MANAGE: {
-        *("reschedule", "pause", "resume", "runNow", "retry", "retryAll", "clean"),
+        *("reschedule", "pause", "resume", "runNow", "retry", "retryAll"),
+        *("remove", "clean"),
         *("claimNextJob", "processNext", "process"),
         *("startProcessing", "stopProcessing", "waitProcessing"),
         *("taskInterface", "processorFactory", "processorArguments"),
