@@ -14,6 +14,7 @@ from lovely.remotetask.blocks import SLOTS
 from lovely.remotetask.job import CronJob
 from lovely.remotetask.queue import Entry
 from lovely.remotetask.states import (
+    ERROR,
     PROCESSING,
     QUEUED,
     SCHEDULED,
@@ -42,6 +43,7 @@ def problems(service: Any) -> Iterator[str]:
     yield from number_problems(service)
     yield from place_problems(service)
     yield from worker_problems(service)
+    yield from failed_problems(service)
 
 
 def blocks(service: Any) -> Iterator[Any]:
@@ -200,3 +202,18 @@ def claim_problems(job: Any, holders: Iterable[int]) -> Iterator[str]:
         yield f"job {job.id} is {job.status}, claimed by {job.claimant}, held by {keys}"
     if any(key != job.claimant for key in keys):
         yield f"job {job.id} was claimed by {job.claimant}, held by {keys}"
+
+
+def failed_problems(service: Any) -> Iterator[str]:
+    """Of each job in error it is known, once: by the index, or by its worker."""
+    index = service._lanes.failed
+    if index is None or not index.complete:
+        return
+    held = [jobid for worker in service._workers for jobid in worker.held]
+    unsettled = [jobid for jobid in held if service.jobs[jobid].status == ERROR]
+    indexed = list(index.ids(newest_first=False))
+    if list(index.ids(newest_first=True)) != indexed[::-1]:
+        yield f"the index of errors is not the same backwards: {indexed}"
+    failed = [job.id for job in service.jobs.values() if job.status == ERROR]
+    if sorted(indexed + unsettled) != failed:
+        yield f"{failed} are in error, not {indexed} (counted) and {unsettled}"

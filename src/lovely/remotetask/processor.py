@@ -270,12 +270,12 @@ class SimpleProcessor:
         self._stalled = stalled
 
     def _prune(self, session: Session) -> bool:
-        """Remove some jobs, if it is time; whether there may be more.
+        """Index and remove some jobs, if it is time; whether there may be more.
 
         Whatever goes wrong, the worker goes on without.
         """
         try:
-            return session.prune()
+            return session.catch_up() or session.prune()
         except WorkerLost:
             raise
         except (InvalidType, InvalidArgument) as error:

@@ -18,7 +18,7 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, states, times
+from lovely.remotetask import events, health, listing, states, times
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
@@ -30,6 +30,7 @@ from lovely.remotetask.errors import (
     UnknownTask,
 )
 from lovely.remotetask.execution import run_here
+from lovely.remotetask.failed import FailedJobs
 from lovely.remotetask.interfaces import ITask, ITaskService
 from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import Lanes
@@ -82,6 +83,7 @@ class TaskService(CronJobs, Persistent):
         self._lanes = Lanes()
         self.jobs = JobTable(self._lanes)
         self._lanes.table = self.jobs
+        self._lanes.failed = FailedJobs(self.jobs)
         self._lanes.spare()
         #: What waits for a time: (microseconds since the epoch, id).
         self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
@@ -219,6 +221,10 @@ class TaskService(CronJobs, Persistent):
 
     def _with(self, wanted: Collection[str]) -> Iterator[Job]:
         """The jobs that have one of these statuses now."""
+        ids = listing.failed_ids(self) if wanted == {states.ERROR} else None
+        if ids is not None:
+            yield from (self.jobs[jobid] for jobid in ids)
+            return
         # The counts tell when to stop: what lies behind is not loaded.
         left = sum(map(self.count, wanted))
         for job in self.jobs.values() if left else ():
@@ -370,5 +376,6 @@ class TaskService(CronJobs, Persistent):
             # Written, so that whoever queues it again at the same time conflicts.
             job._p_changed = True
         self._workers.settle(self, job)
+        self._timetable.forget(job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))

@@ -16,7 +16,7 @@ from lovely.remotetask.own import (
     forget,
     open_connection,
 )
-from lovely.remotetask.pruning import Pass, Pruner, Step
+from lovely.remotetask.pruning import MOST_LOOKED_AT, Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
@@ -69,6 +69,8 @@ class Session:
             raise
         self._watch = Watch()
         self._pruner = Pruner()
+        #: Whether it is known of all jobs which are in error.
+        self._caught_up = False
 
     def close(self) -> None:
         """Give the connection back."""
@@ -296,6 +298,24 @@ class Session:
             raise
         self._pruner.note(done, self.environment.monotonic())
         return done.removed > due.removed
+
+    def catch_up(self) -> bool:
+        """Find some older jobs that are in error; whether there may be more.
+
+        There are none but in a service that was stored by an older version.
+        """
+        if self._caught_up:
+            return False
+
+        def work(service: TaskService) -> tuple[bool, bool]:
+            index = service._lanes.index_failed()
+            first = service._workers.is_first(self.own_key)
+            if not index.complete and first:
+                index.catch_up(MOST_LOOKED_AT)
+            return index.complete, first
+
+        self._caught_up, first = self._commit(work)
+        return first and not self._caught_up
 
     def _is_silent(self, worker: Worker, own_beat: float | None) -> bool:
         """Whether a worker's lease has run out, by the storage's clock."""

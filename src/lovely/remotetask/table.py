@@ -166,6 +166,11 @@ class JobTable(Persistent, Mapping[int, Job]):
         ranges = [_blocks(tree, number, None) for tree in self._shards]
         return (block for _, block in merge(*ranges, key=itemgetter(0)))
 
+    def blocks_before(self, number: int | None) -> Iterator[Block]:
+        """The blocks up to a number (None: all), backwards; lazy."""
+        ranges = [_blocks_back(tree, number) for tree in self._shards]
+        return (block for _, block in merge(*ranges, key=itemgetter(0), reverse=True))
+
     def beside_new(self, number: int) -> Any:
         """What can't be written without a conflict to drop a block and to add one.
 
@@ -206,6 +211,14 @@ def _blocks(
     while chunk := list(islice(tree.items(first, last), 100)):
         yield from chunk
         first = chunk[-1][0] + 1
+
+
+def _blocks_back(tree: Any, last: int | None) -> Iterator[tuple[int, Block]]:
+    """The items of a BTree backwards, in steps that load no more than they need."""
+    while _has(tree, last):
+        last = tree.maxKey(last)
+        yield last, tree[last]
+        last -= 1
 
 
 def _has(tree: Any, number: int | None) -> bool:

@@ -16,7 +16,6 @@ its heartbeats against those of one's own.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -151,8 +150,8 @@ class Held(NamedTuple):
 
     #: The ids of the jobs that are not over.
     unfinished: list[int]
-    #: How many are over, by status.
-    ended: Counter[str]
+    #: The jobs that are over.
+    ended: list[Job]
 
 
 class Rescue(NamedTuple):
@@ -229,7 +228,7 @@ class Workers(Persistent):
     def held_by(self, service: TaskService, key: int) -> Held:
         """What a worker has claimed and that is not settled."""
         worker = self._records.get(key)
-        return Held([], Counter()) if worker is None else _held(service, worker)
+        return Held([], []) if worker is None else _held(service, worker)
 
     def settle(self, service: TaskService, job: Job) -> None:
         """Before a job that is over is changed: count how it ended.
@@ -238,7 +237,7 @@ class Workers(Persistent):
         """
         worker = None if job.claimant is None else self._records.get(job.claimant)
         if worker is not None and job.id in worker.held:
-            service._writer().count(PROCESSING, job.status)
+            service._writer().settle([job])
             worker.held = tuple(jobid for jobid in worker.held if jobid != job.id)
 
     def let_go(self, job: Job) -> None:
@@ -301,8 +300,8 @@ class Workers(Persistent):
     ) -> list[int]:
         """Count how a worker's jobs ended; return those that have not."""
         unfinished, ended = held or _held(service, worker)
-        for status, number in ended.items():
-            service._writer().count(PROCESSING, status, number)
+        if ended:
+            service._writer().settle(ended)
         return unfinished
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
@@ -396,11 +395,11 @@ def _queue(service: TaskService, job: Job, moment: int, status: str = QUEUED) ->
 
 def _held(service: TaskService, worker: Worker) -> Held:
     unfinished: list[int] = []
-    ended: Counter[str] = Counter()
+    ended: list[Job] = []
     for jobid in worker.held:
         job = service.jobs[jobid]
         if is_held(job, worker.key):
             unfinished.append(jobid)
         else:
-            ended[job.status] += 1
+            ended.append(job)
     return Held(unfinished, ended)
