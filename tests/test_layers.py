@@ -23,7 +23,7 @@ LAYERS = [
     ["signals"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
-    ["events", "schedule"],
+    ["events", "history", "schedule"],
     ["calendars"],
     ["planning"],
     ["attempts", "plan"],

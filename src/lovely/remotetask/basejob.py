@@ -193,6 +193,11 @@ class BaseJob(Persistent):
         """
         return status
 
+    @property
+    def waits_since(self) -> int:
+        """Since when it could have been run, when an attempt begins."""
+        return max(self.stamp, self._due or 0)
+
     def begin(self, moment: int) -> None:
         """An attempt begins."""
         self._started = moment

@@ -24,6 +24,43 @@ class JobEvent:
         return f"<{type(self).__name__} {self.object!r}>"
 
 
+@implementer(interfaces.IRunEnded)
+class RunEnded:
+    """See `IRunEnded`."""
+
+    def __init__(self, service: TaskService, job: Job, started: int) -> None:
+        """An attempt of a job is about to end, which began then (microseconds)."""
+        self.service: str = service.__name__ or ""
+        self.jobid: int = job.id
+        self.task: str = job.task
+        self.attempt: int = job.attempt
+        self.waited: float = max(0, started - job.waits_since) / 1_000_000
+        self.started: int = started
+        self.moment: int = started
+        self.ran = 0.0
+        self.outcome = ""
+
+    def end(self, outcome: str, moment: int) -> RunEnded:
+        """How it has ended, and when (microseconds)."""
+        self.outcome, self.moment = outcome, moment
+        self.ran = max(0, moment - self.started) / 1_000_000
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.jobid!r}: {self.outcome}>"
+
+
+@implementer(interfaces.IJobsRescued)
+class JobsRescued:
+    """See `IJobsRescued`."""
+
+    def __init__(self, service: str, queued: list[int], failed: list[int]) -> None:
+        self.service, self.queued, self.failed = service, queued, failed
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.queued!r} {self.failed!r}>"
+
+
 @implementer(interfaces.IJobAdded)
 class JobAdded(JobEvent):
     """See `IJobAdded`."""

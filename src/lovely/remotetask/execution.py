@@ -126,22 +126,28 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     return output
 
 
-def complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+def complete(
+    service: TaskService, job: Job, output: Any, started: int
+) -> events.RunEnded:
     """The job is over, and well; within the surroundings of its task."""
-    job.succeed(output, started, service.environment.stamp())
+    now = service.environment.stamp()
+    ended = events.RunEnded(service, job, started)
+    job.succeed(output, started, now)
     end(service, job, COMPLETED)
     notify(events.JobCompleted(job, service))
+    return ended.end(COMPLETED, now)
 
 
-def fail(service: TaskService, job: Job, failed: Failed) -> None:
+def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
+    ended = events.RunEnded(service, job, failed.started)
     job.fail(failed.failure, failed.started, now)
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
         log.info("job %s of task %r was cancelled", job.id, job.task)
         announce_cancelled(service, job)
-        return
+        return ended.end(CANCELLED, now)
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
     )
@@ -155,13 +161,14 @@ def fail(service: TaskService, job: Job, failed: Failed) -> None:
     if pause is None:
         end(service, job, ERROR)
         announce_failure(service, job)
-    else:
-        job.wait_until(times.later(now, pause), relative=True)
-        job.queue_at(now)
-        # No worker was lost with this attempt, so the row of crashes has ended.
-        job.crashes = 0
-        service._workers.let_go(job)
-        service._writer().enqueue(job, DELAYED)
+        return ended.end(ERROR, now)
+    job.wait_until(times.later(now, pause), relative=True)
+    job.queue_at(now)
+    # No worker was lost with this attempt, so the row of crashes has ended.
+    job.crashes = 0
+    service._workers.let_go(job)
+    service._writer().enqueue(job, DELAYED)
+    return ended.end(DELAYED, now)
 
 
 def _policy(service: TaskService, job: Job) -> RetryPolicy:

@@ -36,7 +36,9 @@ __all__ = [
     "IJobEvent",
     "IJobFailed",
     "IJobStarted",
+    "IJobsRescued",
     "IProcessor",
+    "IRunEnded",
     "ITask",
     "ITaskService",
 ]
@@ -309,6 +311,19 @@ class ITaskService(Interface):
         ValueError) for what is no status.
         """
 
+    def history(minutes=60):
+        """What became of the runs of the last minutes, up to and with this one.
+
+        A list of `lovely.remotetask.history.Minute`, one for each minute, the oldest
+        first.  Workers keep it for a day, in all processes; what was run by `process`
+        and `processNext` is not in it.
+
+        ``minutes``
+            how many, an int from 1 to 1440.
+
+        Raise InvalidArgument (a ValueError) or InvalidType (a TypeError).
+        """
+
     def hasJobsWaiting(now=None):
         """Whether a job is due: queued, or scheduled for no later than now."""
 
@@ -501,3 +516,35 @@ class IJobFailed(IJobEvent):
 
 class IJobCancelled(IJobEvent):
     """The job was cancelled."""
+
+
+class IRunEnded(Interface):
+    """A worker has ended an attempt to run a job, and that is committed.
+
+    Of plain values, outside of any transaction, in the worker's process.  What
+    subscribers raise is logged.
+    """
+
+    service = Attribute("The name of the service, a str.")
+    jobid = Attribute("The job's id, an int.")
+    task = Attribute("The name of the task, a str.")
+    attempt = Attribute("Which attempt it was, an int from 1 on.")
+    outcome = Attribute(
+        "``completed``; ``error`` if it failed for good; ``delayed`` if it failed and "
+        "is tried again; or ``cancelled``."
+    )
+    started = Attribute("When it began, in microseconds since the epoch.")
+    moment = Attribute("When it ended, likewise.")
+    waited = Attribute("Seconds from when it was due to when it began, a float.")
+    ran = Attribute("Seconds that it took, a float.")
+
+
+class IJobsRescued(Interface):
+    """A worker has taken back what lost workers held, and that is committed.
+
+    As for `IRunEnded`.
+    """
+
+    service = Attribute("The name of the service, a str.")
+    queued = Attribute("The ids of the jobs that are queued again, a list.")
+    failed = Attribute("The ids of those that are in error, a list.")

@@ -24,6 +24,7 @@ from lovely.remotetask.errors import (
     ServiceNotFound,
     WorkerLost,
 )
+from lovely.remotetask.history import Recorder
 from lovely.remotetask.interfaces import IProcessor
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed, tidy_pool
@@ -105,6 +106,7 @@ class SimpleProcessor:
         self._crew: Crew | None = None
         self._stopped, self._abandoned = threading.Event(), threading.Event()
         self._bell: Bell | None = None
+        self._recorder = Recorder()
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
         self._stalled = False
@@ -210,7 +212,7 @@ class SimpleProcessor:
             self._crew = Crew(
                 self.maxThreads,
                 self._key,
-                open_session=lambda: Session(self.db, self.servicePath),
+                open_session=lambda: self._open(None),
                 bell=bell,
                 waitTime=self.waitTime,
                 groupFinish=self.groupFinish,
@@ -299,9 +301,12 @@ class SimpleProcessor:
                 log.warning("job %s has used up its time and goes on", jobid)
         self._overdue = {jobid for jobid, run in runs.items() if run.overdue}
 
+    def _open(self, key: int | None) -> Session:
+        return Session(self.db, self.servicePath, key, self._recorder)
+
     @contextmanager
     def _session(self, key: int | None) -> Iterator[Session]:
-        session = Session(self.db, self.servicePath, key)
+        session = self._open(key)
         try:
             yield session
         finally:

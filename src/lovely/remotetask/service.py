@@ -18,7 +18,7 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, listing, states, times
+from lovely.remotetask import events, health, history, listing, states, times
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
@@ -77,8 +77,12 @@ class TaskService(CronJobs, Persistent):
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
 
+    #: What became of the runs of workers that have ended.
+    _history: history.History | None = None
+
     def __init__(self) -> None:
         super().__init__()
+        self._history = history.History()
         declare_location(type(self))
         self._lanes = Lanes()
         self.jobs = JobTable(self._lanes)
@@ -261,6 +265,9 @@ class TaskService(CronJobs, Persistent):
         unsettled = self._workers.unsettled(self)
         count = self._lanes.count(status) + unsettled.count(status)
         return count - len(unsettled) if status == states.PROCESSING else count
+
+    def history(self, minutes: int = 60) -> list[history.Minute]:
+        return history.look_back(self, minutes)
 
     # Processing in this thread
 

@@ -6,10 +6,14 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from zope.event import notify
+
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.events import JobsRescued, RunEnded
 from lovely.remotetask.execution import announce_cancelled, announce_failure
+from lovely.remotetask.history import Recorder, Rows, keep, write
 from lovely.remotetask.own import (
     close_connection,
     commit_retrying,
@@ -49,12 +53,20 @@ class Claim(NamedTuple):
 class Session:
     """One connection to a service, used by one thread of a worker."""
 
-    def __init__(self, db: Any, path: Sequence[str], key: int | None = None) -> None:
+    def __init__(
+        self,
+        db: Any,
+        path: Sequence[str],
+        key: int | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         """``key`` is the worker's; None before it is registered.
 
-        Raise ServiceNotFound.
+        ``recorder`` counts what it runs.  Raise ServiceNotFound.
         """
         self.key = key
+        self._recorder = recorder or Recorder()
+        self._name = path[-1] if path else ""
         self.connection = open_connection(db)
         self.manager = self.connection.transaction_manager
         try:
@@ -99,16 +111,25 @@ class Session:
     def leave(self) -> None:
         """End as a worker; what has been claimed and not begun goes back."""
         key, self.key = self.own_key, None
-        self._commit(lambda service: service._workers.leave(service, key))
+
+        def work(service: TaskService, rows: Rows) -> None:
+            keep(service, rows)
+            service._workers.leave(service, key)
+
+        self._recording(work)
 
     def beat(self, key: int | None = None) -> None:
-        """Show that the worker lives, ours or that with a key.  Raise WorkerLost."""
+        """Show that the worker lives, ours or that with a key.  Raise WorkerLost.
 
-        def work(service: TaskService) -> None:
+        What was counted meanwhile is written with it.
+        """
+
+        def work(service: TaskService, rows: Rows) -> None:
             worker = self._record(service, self.own_key if key is None else key)
             worker.pulse.beats += 1
+            write(worker.pulse, rows, self.environment.stamp())
 
-        self._commit(work)
+        self._recording(work)
 
     def claim(
         self,
@@ -194,8 +215,7 @@ class Session:
 
         With ``broken``, it has failed with that, and could not note it.
         """
-        thread = Thread(self.jar, self.oid, key)
-        attempt = JobRun(thread, jobid, run or Run(self.environment))
+        attempt = JobRun(self._thread(key), jobid, run or Run(self.environment))
         if broken is None:
             attempt()
         else:
@@ -209,7 +229,7 @@ class Session:
         ``runs`` by id, in their order; before each but the first, ``go_on`` is
         asked whether to.  Return the ids of those that were begun: they are over.
         """
-        return GroupRun(Thread(self.jar, self.oid, key), runs, go_on)()
+        return GroupRun(self._thread(key), runs, go_on)()
 
     def show(self, progress: dict[int, Progress]) -> None:
         """Let others see how far jobs are.  Raise WorkerLost."""
@@ -274,6 +294,8 @@ class Session:
             log.warning(
                 "workers were lost: jobs %s are queued again, %s are in error", *rescue
             )
+            self._recorder.lost(len(rescue.failed), self.environment.stamp())
+            _tell(JobsRescued(self._name, *rescue))
 
     def prune(self) -> bool:
         """Remove some of what need not be kept; whether there was anything.
@@ -341,6 +363,24 @@ class Session:
             )
         return worker
 
+    def _thread(self, key: int) -> Thread:
+        """What this thread runs the jobs of a worker with."""
+        return Thread(self.jar, self.oid, key, self._report)
+
+    def _report(self, ended: RunEnded) -> None:
+        """A run has ended, and that is committed."""
+        self._recorder.count(ended)
+        _tell(ended)
+
+    def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
+        """Commit something with what has been counted; if it can't be, keep that."""
+        rows = self._recorder.take()
+        try:
+            self._commit(lambda service: work(service, rows))
+        except BaseException:
+            self._recorder.put(rows)
+            raise
+
     def _service(self) -> TaskService:
         service: TaskService = self.jar.get(self.oid)
         return service
@@ -353,3 +393,11 @@ class Session:
         except BaseException:
             forget(self.jar)
             raise
+
+
+def _tell(event: object) -> None:
+    """Tell subscribers of something that is committed; what they raise is logged."""
+    try:
+        notify(event)
+    except Exception:
+        log.exception("error in a subscriber to %r", event)

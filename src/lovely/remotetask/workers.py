@@ -26,7 +26,7 @@ from persistent import Persistent
 from persistent.timestamp import TimeStamp
 from ZODB.utils import z64
 
-from lovely.remotetask import times
+from lovely.remotetask import history, times
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import Failure, Job
@@ -96,6 +96,9 @@ class Pulse(Persistent):
     beats = 0
     #: How far its jobs are: (fraction, message) by id.
     progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
+    #: What became of its runs: in this minute, and before.
+    recent: history.Rows = MappingProxyType({})
+    history: history.History | None = None
 
 
 class Worker(Persistent):
@@ -291,6 +294,7 @@ class Workers(Persistent):
         The record is written, too: a claim at the same time must conflict.
         """
         del self._records[worker.key]
+        history.hand_over(service, worker.pulse)
         unfinished = self._settle_all(service, worker)
         worker.held = ()
         return unfinished
