@@ -55,6 +55,7 @@ EXTRAS: dict[str, set[str]] = {
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
     "postgresql": set(),
+    "web": {"bcrypt", "jinja2", "markupsafe", "pyramid", "waitress"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.
