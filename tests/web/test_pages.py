@@ -213,7 +213,7 @@ def test_a_job_that_runs(app: TestApp, db: Any, service: Any) -> None:
         assert "Attempt 1 is running" in page
         assert 'data-hx-get="/jobs/1"' in page
         assert "a quarter" in app.get("/workers")
-        assert "1 of 2 threads" in app.get("/")
+        assert "1 job in hand, 2 threads" in app.get("/")
         transaction.begin()
         service.cancel(1)
         transaction.commit()
@@ -407,6 +407,19 @@ def test_bad_arguments(db: Any, arguments: dict[str, Any], error: Any) -> None:
     """What makes no sense is refused when the application is made."""
     with pytest.raises(error):
         make_app(db, **{"service_path": "service", **arguments})
+
+
+def test_metrics(db: Any, service: Any) -> None:
+    """Metrics are shown where they are wished, to whom the pages are shown."""
+
+    def metrics(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"jobs 3"]
+
+    assert dashboard(db, metrics=metrics).get("/metrics").text == "jobs 3"
+    dashboard(db).get("/metrics", status=404)
+    closed = dashboard(db, metrics=metrics, authentication=lambda request: None)
+    closed.get("/metrics", status=403)
 
 
 def test_the_title(db: Any, service: Any) -> None:

@@ -48,6 +48,7 @@ def make_app(
     tasks: Collection[str] = (),
     title: str | None = None,
     refresh: float = 5.0,
+    metrics: Any = None,
 ) -> Any:
     """A WSGI application: the dashboard of one service, at whatever path it is mounted.
 
@@ -67,6 +68,9 @@ def make_app(
         what the pages are called; the name of the service by default.
     ``refresh``
         how often pages look for news, in seconds.
+    ``metrics``
+        a WSGI application, such as `lovely.remotetask.metrics.make_app` makes, to be
+        shown at ``/metrics``; who may see the pages may see it.
 
     Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).
     """
@@ -87,6 +91,8 @@ def make_app(
     _add_surroundings(config)
     _add_pages(config)
     _add_forms(config)
+    if metrics is not None:
+        _add(config, "metrics", "/metrics", GET=lambda r: r.get_response(metrics))
     for path, operations in api.by_path().items():
         name = f"api {path}"
         config.add_route(name, api.PREFIX + path.replace("{id}", ID))
