@@ -14,6 +14,7 @@ from tests.benchmarks import (
     footprint,
     jobs,
     memory,
+    pages,
     processes,
     schedule,
     starts,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "idle": jobs.idle,
     "schedule": schedule.schedule,
     "due": due.due,
+    "pages": pages.pages,
 }
 
 
