@@ -54,6 +54,7 @@ EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
+    "metrics": {"prometheus_client"},
     "postgresql": set(),
 }
 
