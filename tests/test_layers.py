@@ -56,6 +56,7 @@ EXTRAS: dict[str, set[str]] = {
     "cron": {"cronsim"},
     "metrics": {"prometheus_client"},
     "postgresql": set(),
+    "tracing": {"opentelemetry"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

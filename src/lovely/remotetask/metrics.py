@@ -1,7 +1,7 @@
 """Metrics for Prometheus, by its own library; the extra ``metrics`` installs it.
 
-What is in the database is read when somebody asks: `Services`.  What happens in a
-process is counted there: `Runs`, a subscriber to the library's events.  Both are
+What is in the database is read when somebody asks: ``Services``.  What happens in a
+process is counted there: ``Runs``, a subscriber to the library's events.  Both are
 collectors; `make_app` and `serve` have them on a registry of their own.
 """
 
