@@ -164,7 +164,7 @@ class Session:
                 doubtful = [i for i in forgotten if service.jobs[i].crashes]
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
             behind = follow(service, Clock.of(self.environment.time()))
-            share = service._workers.share(key)
+            share = service._workers.share(service, key)
             reader = QueueReader(service, suspects=suspects, share=share)
             reader.prefetch(limit)
             jobs = reader.take(limit, shy=shy)
