@@ -23,7 +23,7 @@ LAYERS = [
     ["signals"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
     ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
-    ["events", "history", "schedule"],
+    ["events", "history", "logs", "schedule"],
     ["calendars"],
     ["planning"],
     ["attempts", "plan"],
@@ -54,7 +54,9 @@ EXTRAS: dict[str, set[str]] = {
     "testing": set(),
     "cli": {"click", "rich"},
     "cron": {"cronsim"},
+    "metrics": {"prometheus_client"},
     "postgresql": set(),
+    "tracing": {"opentelemetry"},
     "web": {"bcrypt", "jinja2", "markupsafe", "pyramid", "waitress"},
 }
 

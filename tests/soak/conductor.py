@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,22 +55,40 @@ class Member:
 
     def look(self) -> None:
         """See what it uses."""
-        self.samples.append(vitals.vitals(self.pid))
+        with self._dying():
+            self.samples.append(vitals.vitals(self.pid))
 
     def ask(self, order: str = "report", seconds: float = 30.0) -> None:
         """Have it tell what it has counted."""
-        self._program.tell(order)
-        self.told = json.loads(self._program.line(seconds))
+        with self._dying():
+            self._program.tell(order)
+            self.told = json.loads(self._program.line(seconds))
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it has ended as no process can prevent."""
+        return self._program.process.poll() == -signal.SIGKILL
+
+    @contextmanager
+    def _dying(self) -> Iterator[None]:
+        """What fails because a job has killed the process meanwhile is let be."""
+        try:
+            yield
+        except Exception:
+            with suppress(subprocess.TimeoutExpired):
+                self._program.process.wait(1)
+            if not self.was_killed:
+                raise
 
     def kill(self) -> None:
         """End it as no process can prevent."""
         self._program.kill()
-        self._program.close()
 
     def end(self) -> None:
         """Let it end its work, and then itself."""
         self.ask("end", 60.0)
-        assert self._program.finish() == 0
+        status = self._program.finish()
+        assert status == 0, f"{self.name} has ended with status {status}"
 
     def close(self) -> None:
         """Whatever has happened, it is gone afterwards."""
@@ -127,6 +147,7 @@ class Conductor:
                 if self._passed >= moment:
                     action()
                     due[action] = self._passed + every[action]
+            self._replace_killed()
             time.sleep(0.05)
         return list(self._end())
 
@@ -136,11 +157,17 @@ class Conductor:
 
     def _kill(self) -> None:
         """A worker is lost, and another takes its place."""
-        number = random.randrange(len(self._workers))
-        self._workers[number].kill()
-        self._killed.append(self._workers[number])
-        self._workers[number] = self._worker(number)
-        self._workers[number].wait()
+        random.choice(self._workers).kill()
+        self._replace_killed()
+
+    def _replace_killed(self) -> None:
+        """Some jobs kill their worker, if workers are killed anyway."""
+        for number, worker in enumerate(self._workers):
+            if self._options.kills and worker.was_killed:
+                worker.close()
+                self._killed.append(worker)
+                self._workers[number] = self._worker(number)
+                self._workers[number].wait()
 
     def _show(self) -> None:
         """Say how it goes."""
@@ -185,8 +212,10 @@ class Conductor:
         while self._auditor.busy():
             if time.monotonic() > end:
                 return False
+            self._replace_killed()
             self._auditor.audit()
             time.sleep(0.2)
+        self._replace_killed()
         return True
 
     def _judge(self) -> Iterator[str]:

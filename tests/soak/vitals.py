@@ -28,9 +28,10 @@ class Vitals(NamedTuple):
 
 
 def vitals(pid: int) -> Vitals:
-    """MiB and descriptors of a process.  Raise OSError if it is gone."""
+    """MiB and descriptors of a process.  Raise OSError or ValueError if it is gone."""
     text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    resident = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+    # One that has ended and is not reaped has no memory.
+    (resident,) = [line for line in text.splitlines() if line.startswith("VmRSS")]
     files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return Vitals(int(resident.split()[1]) / 1024, files)
 

@@ -202,9 +202,9 @@ def test_without_scripts(browser: Browser, address: str, pictures: Path) -> None
     assert len(browser.all("tbody tr")) == 10
     browser.all("td.select input")[0].click()
     browser.one('.bulk button[value="retry"]').click()
-    wait_until(lambda: "Retry 1 job?" in browser.one("main").text)
+    wait_until(lambda: "Retry 1 job?" in browser.text())
     browser.one(".confirm button").click()
-    wait_until(lambda: "Queued again: 1 job." in browser.one("main").text)
+    wait_until(lambda: "Queued again: 1 job." in browser.text())
     browser.picture(pictures / "without-scripts.png")
 
 

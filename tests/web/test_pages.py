@@ -14,7 +14,7 @@ from pyramid.wsgi import wsgiapp2
 from webtest import TestApp
 
 from lovely import remotetask
-from lovely.remotetask import history
+from lovely.remotetask import history, metrics
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.session import Session
@@ -411,14 +411,13 @@ def test_bad_arguments(db: Any, arguments: dict[str, Any], error: Any) -> None:
 
 def test_metrics(db: Any, service: Any) -> None:
     """Metrics are shown where they are wished, to whom the pages are shown."""
-
-    def metrics(environ: Any, start_response: Any) -> Any:
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"jobs 3"]
-
-    assert dashboard(db, metrics=metrics).get("/metrics").text == "jobs 3"
+    service.add("echo")
+    transaction.commit()
+    shown = metrics.make_app(db, ["service"])
+    answer = dashboard(db, metrics=shown).get("/metrics")
+    assert re.search(r"remotetask_jobs\{.*queued.*\} 1", answer.text)
     dashboard(db).get("/metrics", status=404)
-    closed = dashboard(db, metrics=metrics, authentication=lambda request: None)
+    closed = dashboard(db, metrics=shown, authentication=lambda request: None)
     closed.get("/metrics", status=403)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,7 +48,8 @@ class Run:
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        self._told: dict[str, Any] = {}
+        #: What its log records carry.
+        self.context: Mapping[str, Any] = {}
 
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
         """The attempt begins.  ``timeout`` is in seconds, or None."""
@@ -57,12 +58,7 @@ class Run:
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
         # Read now: threads that the task starts may log, but not use the database.
-        self._told = {
-            "service": service.__name__,
-            "jobid": job.id,
-            "task": job.task,
-            "attempt": job.attempt,
-        }
+        self.context = describe(service, job)
 
     def end(self) -> None:
         """The task is over: in a group, it waits for the others to be committed."""
@@ -71,7 +67,7 @@ class Run:
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Its records carry service, job id, task and attempt."""
-        return _Logger(_log, self._told)
+        return _Logger(_log, self.context)
 
     def ask_to_stop(self) -> None:
         """Someone has cancelled the job; any thread may call this."""
@@ -125,6 +121,22 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
 _current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
 
 
+def describe(service: TaskService, job: Job) -> dict[str, Any]:
+    """What log records of a run carry."""
+    return {
+        "service": service.__name__,
+        "jobid": job.id,
+        "task": job.task,
+        "attempt": job.attempt,
+    }
+
+
+def context() -> Mapping[str, Any]:
+    """What log records of the run in this thread carry; nothing if there is none."""
+    run = _current.get()
+    return {} if run is None else run.context
+
+
 def current() -> Run:
     """The job that is being run: its ``service``, ``job``, ``attempt``, ``logger``,
     and ``checkCancelled()`` and ``progress(fraction, message)``.
@@ -135,6 +147,20 @@ def current() -> Run:
     if run is None:
         raise NotInTask("No job is being run here: current() is for tasks.")
     return run
+
+
+#: What other modules put around each attempt, within the transaction that it runs in:
+#: called with the `Run`, for a context manager.
+wrappers: list[Callable[[Run], AbstractContextManager[object]]] = []
+
+
+@contextmanager
+def wrapped(run: Run) -> Iterator[None]:
+    """Within is the attempt, its task and its output."""
+    with ExitStack() as stack:
+        for wrapper in wrappers:
+            stack.enter_context(wrapper(run))
+        yield
 
 
 @contextmanager

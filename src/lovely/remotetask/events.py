@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -39,6 +39,12 @@ class RunEnded:
         self.moment: int = started
         self.ran = 0.0
         self.outcome = ""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What log records of the run carry."""
+        names = ("service", "jobid", "task", "attempt")
+        return {name: getattr(self, name) for name in names}
 
     def end(self, outcome: str, moment: int) -> RunEnded:
         """How it has ended, and when (microseconds)."""

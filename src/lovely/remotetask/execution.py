@@ -17,7 +17,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from zope.event import notify
 
 from lovely.remotetask import events, times
-from lovely.remotetask.current import Run, running
+from lovely.remotetask.current import Run, describe, running, wrapped, wrappers
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -118,11 +118,18 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         task = service._task(name)
         run.begin(service, job, _timeout(task, job))
         job.begin(started)
-        notify(events.JobStarted(job, service))
-        output = task(service, job.id, job.input)
-    check_storable(output, f"The output of task {name!r}", service._p_jar)
+        if not wrappers:
+            return _output_of(service, job, task)
+        with wrapped(run):
+            return _output_of(service, job, task)
+
+
+def _output_of(service: TaskService, job: Job, task: Any) -> Any:
+    notify(events.JobStarted(job, service))
+    output = task(service, job.id, job.input)
+    check_storable(output, f"The output of task {job.task!r}", service._p_jar)
     # The task may have changed it, and it is stored with the output.
-    check_storable(job.input, f"The input of task {name!r}", service._p_jar)
+    check_storable(job.input, f"The input of task {job.task!r}", service._p_jar)
     return output
 
 
@@ -142,10 +149,11 @@ def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
     ended = events.RunEnded(service, job, failed.started)
+    tags = describe(service, job)
     job.fail(failed.failure, failed.started, now)
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
-        log.info("job %s of task %r was cancelled", job.id, job.task)
+        log.info("job %s of task %r was cancelled", job.id, job.task, extra=tags)
         announce_cancelled(service, job)
         return ended.end(CANCELLED, now)
     pause = _policy(service, job).pause(
@@ -157,7 +165,9 @@ def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     # A task that gives up by itself has said all; else the traceback is needed.
     told = isinstance(failed.error, TaskError)
     reason = failed.failure.message if told else failed.failure
-    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
+    log.error(
+        "job %s of task %r failed%s: %s", job.id, job.task, again, reason, extra=tags
+    )
     if pause is None:
         end(service, job, ERROR)
         announce_failure(service, job)
@@ -216,7 +226,8 @@ def _announce(service: TaskService, event: events.JobEvent) -> None:
         with Surroundings(service):
             notify(event)
     except BaseException as error:
-        log.exception("error in a subscriber to %r", event)
+        tags = describe(service, event.object)
+        log.exception("error in a subscriber to %r", event, extra=tags)
         undo()
         main = threading.current_thread() is threading.main_thread()
         if isinstance(error, KeyboardInterrupt) and main:

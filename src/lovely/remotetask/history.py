@@ -89,7 +89,9 @@ class Recorder:
             numbers = [0, 0, 0]
             numbers[COUNTED[ended.outcome]] = 1
             row = (numbers[0], numbers[1], numbers[2], ended.waited, ended.ran)
-            self.put({minute_of(ended.moment): row})
+            minute = minute_of(ended.moment)
+            with self._lock:
+                self._rows[minute] = _sum(self._rows.get(minute, _NOTHING), row)
 
     def lost(self, jobs: int, moment: int) -> None:
         """Count jobs that have failed because workers were lost with them."""

@@ -298,7 +298,11 @@ class SimpleProcessor:
             self._shown = reported
         for jobid, run in runs.items():
             if run.overdue and jobid not in self._overdue:
-                log.warning("job %s has used up its time and goes on", jobid)
+                log.warning(
+                    "job %s has used up its time and goes on",
+                    jobid,
+                    extra=dict(run.context),
+                )
         self._overdue = {jobid for jobid, run in runs.items() if run.overdue}
 
     def _open(self, key: int | None) -> Session:

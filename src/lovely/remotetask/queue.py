@@ -11,6 +11,7 @@ A reader changes nothing until it is told to: looking is free.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,9 +37,11 @@ _SCHEDULE, _FOUND, _SUSPECTS = -1, -2, -3
 #: not all reach for the same job.  Another's job comes first if it has waited for so
 #: much longer (microseconds).
 FOREIGN_LATER = 5_000_000
-#: A job is left for so long to each worker that is closer to its lane: who comes late
-#: finds it taken.  By the clocks of the hosts; if they differ, that costs time only.
+#: A job is left for so long to each worker that is closer to its lane, and for longer
+#: if that one has a free thread: it will take the job, and who comes in between makes
+#: a conflict.  By the clocks of the hosts; if they differ, that costs time only.
 STEP_BACK = 50_000
+STEP_BACK_FREE = 500_000
 
 
 class Share(NamedTuple):
@@ -46,10 +49,17 @@ class Share(NamedTuple):
 
     rank: int = 0
     of: int = 1
+    #: Whether the worker of a rank has a free thread, as far as is known.
+    is_free: Callable[[int], bool] = lambda rank: False
 
     def distance(self, key: int) -> int:
         """How far a lane is from this worker: 0 if it is its own."""
         return (key - self.rank) % self.of
+
+    def head_start(self, key: int) -> int:
+        """How long a new job is left to those who are closer (microseconds)."""
+        closer = ((key - other) % self.of for other in range(self.distance(key)))
+        return sum(STEP_BACK_FREE if self.is_free(r) else STEP_BACK for r in closer)
 
 
 class Entry(NamedTuple):
@@ -170,11 +180,15 @@ class QueueReader:
         self._suspects = service._suspects
         lanes = list(service._lanes)
         self._cursors = [LaneCursor(service._lanes, lane) for lane in lanes]
-        share = share or Share()
-        #: How far each source is: what has no lane of its own counts as lane 0.
-        self._distances = {
-            **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), share.distance(0)),
-            **{index: share.distance(lane.key) for index, lane in enumerate(lanes)},
+        self._share = share or Share()
+        keys = {
+            # What has no lane of its own counts as lane 0.
+            **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), 0),
+            **{index: lane.key for index, lane in enumerate(lanes)},
+        }
+        #: The lanes that are others' own, by source.
+        self._foreign = {
+            source: key for source, key in keys.items() if self._share.distance(key)
         }
         #: When to look again, if `take` has left something to others; else None.
         self.left_until: int | None = None
@@ -239,7 +253,7 @@ class QueueReader:
     def save(self) -> None:
         """Write down how far it has come."""
         for index, cursor in enumerate(self._cursors):
-            cursor.save(own=not self._distances[index])
+            cursor.save(own=index not in self._foreign)
         if self._gone or self._found or self._resting:
             self._timetable.note(self._now)
         resting = [job.id for job in self._resting]
@@ -283,7 +297,7 @@ class QueueReader:
             self._push(entry, source)
 
     def _push(self, entry: Entry, source: int) -> None:
-        later = FOREIGN_LATER if self._distances[source] else 0
+        later = FOREIGN_LATER if source in self._foreign else 0
         heappush(self._heap, (entry.time + later, entry, source))
 
     def _is_left_to_others(self) -> bool:
@@ -291,7 +305,9 @@ class QueueReader:
         if not self._heap:
             return False
         _, entry, source = self._heap[0]
-        until = entry.time + STEP_BACK * self._distances[source]
+        if source not in self._foreign:
+            return False
+        until = entry.time + self._share.head_start(self._foreign[source])
         if until <= max(self._now, entry.time):
             return False
         self.left_until = until

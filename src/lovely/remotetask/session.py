@@ -24,7 +24,13 @@ from lovely.remotetask.pruning import MOST_LOOKED_AT, Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
-from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
+from lovely.remotetask.states import (
+    CANCELLABLE,
+    CANCELLED,
+    COMPLETED,
+    PROCESSING,
+    TRANSITIONS,
+)
 from lovely.remotetask.times import Clock
 from lovely.remotetask.timetable import follow
 from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
@@ -158,7 +164,7 @@ class Session:
                 doubtful = [i for i in forgotten if service.jobs[i].crashes]
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
             behind = follow(service, Clock.of(self.environment.time()))
-            share = service._workers.share(key)
+            share = service._workers.share(service, key)
             reader = QueueReader(service, suspects=suspects, share=share)
             reader.prefetch(limit)
             jobs = reader.take(limit, shy=shy)
@@ -370,6 +376,14 @@ class Session:
     def _report(self, ended: RunEnded) -> None:
         """A run has ended, and that is committed."""
         self._recorder.count(ended)
+        if ended.outcome == COMPLETED and log.isEnabledFor(logging.INFO):
+            log.info(
+                "job %s of task %r completed in %.3g seconds",
+                ended.jobid,
+                ended.task,
+                ended.ran,
+                extra={**ended.context, "seconds": ended.ran, "waited": ended.waited},
+            )
         _tell(ended)
 
     def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:

@@ -182,10 +182,13 @@ class Workers(Persistent):
         """Whether, of the workers that run jobs, this is the one that began first."""
         return key == next((worker.key for worker in self if worker.threads), None)
 
-    def share(self, key: int) -> Share:
-        """Which lanes are a worker's own."""
-        keys = list(self._records.keys())
-        return Share(keys.index(key), len(keys))
+    def share(self, service: TaskService, key: int) -> Share:
+        """Which lanes are a worker's own, of those that run jobs."""
+        workers = [w for w in self if w.threads or w.key == key]
+        rank = next(r for r, worker in enumerate(workers) if worker.key == key)
+        return Share(
+            rank, len(workers), lambda rank: _has_free_thread(service, workers[rank])
+        )
 
     def register(
         self, service: TaskService, threads: int = 1, lease: Lease | None = None
@@ -395,6 +398,17 @@ def _queue(service: TaskService, job: Job, moment: int, status: str = QUEUED) ->
         writer.appended = True
     else:
         writer.enqueue(job, status)
+
+
+def _has_free_thread(service: TaskService, worker: Worker) -> bool:
+    """Whether a worker runs fewer jobs than it can, as a look at one job tells.
+
+    Jobs are taken in the order of their claims.
+    """
+    if not 0 < worker.threads <= len(worker.held):
+        return worker.threads > 0
+    job = service.jobs.get(worker.held[-worker.threads])
+    return job is None or not is_held(job, worker.key)
 
 
 def _held(service: TaskService, worker: Worker) -> Held:

@@ -69,7 +69,7 @@ def make_app(
     ``refresh``
         how often pages look for news, in seconds.
     ``metrics``
-        a WSGI application, such as ``lovely.remotetask.metrics.make_app`` makes, to be
+        a WSGI application, such as `lovely.remotetask.metrics.make_app` makes, to be
         shown at ``/metrics``; who may see the pages may see it.
 
     Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).

@@ -1,0 +1,138 @@
+"""Several workers share a queue: who takes a new job, and who leaves it to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+import transaction
+
+from lovely.remotetask import times
+from lovely.remotetask.blocks import number_of
+from lovely.remotetask.queue import (
+    FOREIGN_LATER,
+    STEP_BACK,
+    STEP_BACK_FREE,
+    Share,
+)
+from lovely.remotetask.session import Claim, Session
+from lovely.remotetask.workers import Lease
+from tests.support import ask
+
+WORKERS = 3
+
+
+@pytest.fixture
+def sessions(db: Any, service: Any, environment: Any) -> Iterator[list[Session]]:
+    """Workers of one thread each, those closest to the lane of the next job first."""
+    jobid = service.add("echo")
+    transaction.commit()
+    with ExitStack() as stack:
+        found = [
+            stack.enter_context(closing(Session(db, ["service"])))
+            for _ in range(WORKERS)
+        ]
+        for session in found:
+            session.register(1, Lease())
+        shares = ask(db, lambda s: [s._workers.share(s, f.own_key) for f in found])
+        lane = ask(db, lambda s: s.jobs.block(number_of(jobid)).lane)
+        assert found[0].claim(found[0].own_key, 1).jobs == [jobid]
+        found[0].run(jobid, found[0].own_key)
+        yield sorted(found, key=lambda f: shares[found.index(f)].distance(lane))
+
+
+def add(service: Any) -> int:
+    """Commit a new job."""
+    jobid: int = service.add("echo")
+    transaction.commit()
+    return jobid
+
+
+def look(session: Session) -> Claim:
+    """What a worker takes that leaves to others what is theirs."""
+    return session.claim(session.own_key, 1, shy=True)
+
+
+def wait(environment: Any, microseconds: int) -> None:
+    """Time goes by."""
+    environment.now += microseconds / times.from_seconds(1)
+
+
+def test_the_own_worker_takes_a_new_job(service: Any, sessions: list[Session]) -> None:
+    """A new job is taken at once by the worker whose lane it is in."""
+    jobid = add(service)
+    assert look(sessions[0]).jobs == [jobid]
+
+
+def test_a_new_job_is_left_to_who_is_free(
+    service: Any, sessions: list[Session], environment: Any
+) -> None:
+    """The others leave it to those who are closer, and know when to look again."""
+    jobid = add(service)
+    added = service.jobs[jobid]._created
+    for place in (2, 1):
+        claim = look(sessions[place])
+        assert claim.jobs == []
+        assert claim.due == added + place * STEP_BACK_FREE
+    wait(environment, STEP_BACK_FREE - 1000)
+    assert look(sessions[1]).jobs == []
+    wait(environment, 2000)
+    assert look(sessions[2]).jobs == []
+    assert look(sessions[1]).jobs == [jobid]
+
+
+def test_who_is_busy_is_not_waited_for(
+    service: Any, sessions: list[Session], environment: Any
+) -> None:
+    """A worker whose threads all run jobs gets a short head start only."""
+    first = add(service)
+    assert look(sessions[0]).jobs == [first]
+    second = add(service)
+    added = service.jobs[second]._created
+    assert look(sessions[1]).due == added + STEP_BACK
+    assert look(sessions[2]).due == added + STEP_BACK + STEP_BACK_FREE
+    wait(environment, STEP_BACK + 1000)
+    assert look(sessions[1]).jobs == [second]
+    # What the first has finished, it need not have counted to be free again.
+    sessions[0].run(first, sessions[0].own_key)
+    third = add(service)
+    assert look(sessions[2]).jobs == []
+    assert look(sessions[0]).jobs == [third]
+
+
+def test_callers_have_no_lanes(
+    db: Any, service: Any, sessions: list[Session], environment: Any
+) -> None:
+    """A call that claims a job by hand has no share: it does not wait for others."""
+    service.add("echo")
+    transaction.commit()
+    with closing(Session(db, ["service"])) as caller:
+        caller.register(0, Lease())
+        asked = [session.own_key for session in sessions]
+        shares = ask(db, lambda s: [s._workers.share(s, key) for key in asked])
+        assert {share.of for share in shares} == {WORKERS}
+        caller.leave()
+
+
+def test_lanes_are_shared_out() -> None:
+    """Each lane is one worker's own, and has an order of all workers."""
+    for of in range(1, 6):
+        for key in range(12):
+            distances = [Share(rank, of).distance(key) for rank in range(of)]
+            assert sorted(distances) == list(range(of))
+
+
+def test_each_closer_worker_counts() -> None:
+    """The head start is the sum over those who are closer, busy or free."""
+    free = {0: True, 1: False, 2: True, 3: False}
+    # The lane 5 is that of rank 1, then of 0, of 3, and last of 2.
+    starts = [Share(rank, 4, free.__getitem__).head_start(5) for rank in (1, 0, 3, 2)]
+    assert starts == [
+        0,
+        STEP_BACK,
+        STEP_BACK + STEP_BACK_FREE,
+        STEP_BACK + STEP_BACK_FREE + STEP_BACK,
+    ]
+    assert max(starts) < FOREIGN_LATER
