@@ -37,8 +37,8 @@ python_use_unqualified_type_names = True
 nitpicky = True
 nitpick_ignore_regex = [
     # Other projects: their pages can't be linked without a network.
-    (r"py:.*", r"(BTrees|ZODB|persistent|transaction|zope)(\..*)?"),
-    (r"py:.*", r"(collections|contextlib|datetime|logging|typing|zoneinfo)\..*"),
+    (r"py:.*", r"(BTrees|ZODB|persistent|prometheus_client|transaction|zope)(\..*)?"),
+    (r"py:.*", r"(collections|contextlib|datetime|logging|os|typing|zoneinfo)\..*"),
     # A name for types, which is said in words; and one that is another project's.
     (r"py:class", "Numbers|datetime"),
     # Built-in types and exceptions, for the same reason.

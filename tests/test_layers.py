@@ -80,9 +80,12 @@ EXTRAS: dict[str, set[str]] = {
     | {"zope.configuration"},
     "cron": {"cronsim"},
     "generations": {"zope.generations"},
+    "metrics": {"prometheus_client"},
     "postgresql": set(),
     "principals": {"zope.authentication", "zope.publisher", "zope.security"},
     "startup": {"zope.app.appsetup"},
+    "tracing": {"opentelemetry"},
+    "web": {"bcrypt", "jinja2", "markupsafe", "pyramid", "waitress"},
     "zcml": {"zope.configuration", "zope.schema"},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +52,8 @@ class BaseJob(Persistent):
     #: How many workers were lost while they held the job.
     crashes: int = 0
 
+    #: Where its trace began, if it is traced: kept for `lovely.remotetask.tracing`.
+    _trace: Mapping[str, str] | None = None
     _status = states.QUEUED
     _created = 0
     #: The time of its entry in a lane's log; None where its slot is its place.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -161,6 +161,20 @@ def current() -> Run:
     if run is None:
         raise NotInTask("No job is being run here: current() is for tasks.")
     return run
+
+
+#: What other modules put around each attempt, within the transaction that it runs in:
+#: called with the `Run`, for a context manager.
+wrappers: list[Callable[[Run], AbstractContextManager[object]]] = []
+
+
+@contextmanager
+def wrapped(run: Run) -> Iterator[None]:
+    """Within is the attempt, its task and its output."""
+    with ExitStack() as stack:
+        for wrapper in wrappers:
+            stack.enter_context(wrapper(run))
+        yield
 
 
 @contextmanager

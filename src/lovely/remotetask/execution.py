@@ -17,7 +17,7 @@ from transaction.interfaces import NoTransaction
 from zope.event import notify
 
 from lovely.remotetask import events, times
-from lovely.remotetask.current import Run, describe, running
+from lovely.remotetask.current import Run, describe, running, wrapped, wrappers
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -71,13 +71,20 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         run.begin(service, job, _timeout(task, job))
         job.begin(started)
         act_for(service, job, task)
-        notify(events.JobStarted(job, service))
-        output = task(service, job.id, job.input)
-    what = f"The output of task {name!r}"
+        if not wrappers:
+            return _output_of(service, job, task)
+        with wrapped(run):
+            return _output_of(service, job, task)
+
+
+def _output_of(service: TaskService, job: Job, task: Any) -> Any:
+    notify(events.JobStarted(job, service))
+    output = task(service, job.id, job.input)
+    what = f"The output of task {job.task!r}"
     check_schema(getattr(task, "outputSchema", None), output, what)
     check_storable(output, what, service._p_jar)
     # The task may have changed it, and it is stored with the output.
-    check_storable(job.input, f"The input of task {name!r}", service._p_jar)
+    check_storable(job.input, f"The input of task {job.task!r}", service._p_jar)
     return output
 
 
