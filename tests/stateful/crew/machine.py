@@ -198,7 +198,7 @@ class CrewMachine(World, RuleBasedStateMachine):
                 self.worker(other).claim(30)
 
     def kill(self, slot: int, other: int) -> None:
-        """The process of a worker is gone; another one, if it is one, looks after it."""
+        """The process of a worker is gone; another one, if there is, looks after it."""
         worker = self.workers[slot]
         if worker:
             worker.die(noticed=worker.process.name.startswith("host/"))

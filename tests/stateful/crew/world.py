@@ -32,7 +32,7 @@ class World:
         self.shared = MVCCAdapter(DemoStorage())
         self.model = Model()
         self.processes = 0
-        #: How often jobs, blocks or lanes were removed: an add at that time may conflict.
+        #: How often jobs, blocks or lanes were removed: an add then may conflict.
         self.removals = 0
         self._there: set[tuple[str, int]] = set()
         self._seen = b""
