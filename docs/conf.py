@@ -20,7 +20,8 @@ extensions = [
     "commandline",
     "lifecycle",
 ]
-exclude_patterns = ["_build"]
+# The example says how it is started where it lies.
+exclude_patterns = ["_build", "examples"]
 
 html_theme = "furo"
 html_show_copyright = False
