@@ -14,7 +14,8 @@ version = release
 
 # No intersphinx: the build needs no network.
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface", "lifecycle"]
-exclude_patterns = ["_build"]
+# The examples are programs, with texts of their own.
+exclude_patterns = ["_build", "examples"]
 
 html_theme = "furo"
 html_show_copyright = False

@@ -41,7 +41,7 @@ SERVICE = {
     SUBMIT: {"add", "addCronJob", "startJob", "cancel"},
     VIEW: {
         *("jobs", "getAvailableTasks", "getStatus", "getResult", "getError"),
-        *("progress", "count", "hasJobsWaiting", "isProcessing"),
+        *("progress", "count", "history", "hasJobsWaiting", "isProcessing"),
         *("workers", "processing"),
     },
     MANAGE: {
