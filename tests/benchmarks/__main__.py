@@ -17,6 +17,7 @@ from tests.benchmarks import (
     processes,
     schedule,
     starts,
+    zopepages,
 )
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "idle": jobs.idle,
     "schedule": schedule.schedule,
     "due": due.due,
+    "zope-pages": zopepages.zope_pages,
 }
 
 
