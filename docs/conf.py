@@ -20,7 +20,7 @@ extensions = [
     "commandline",
     "lifecycle",
 ]
-# The example says how it is started where it lies.
+# The examples are programs, with texts of their own.
 exclude_patterns = ["_build", "examples"]
 
 html_theme = "furo"

@@ -19,6 +19,7 @@ from tests.benchmarks import (
     schedule,
     starts,
     watched,
+    zopepages,
 )
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "schedule": schedule.schedule,
     "due": due.due,
     "pages": pages.pages,
+    "zope-pages": zopepages.zope_pages,
 }
 
 

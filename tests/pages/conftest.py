@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
@@ -18,16 +17,15 @@ from waitress.wasyncore import close_all
 from zope.app.wsgi import WSGIPublisherApplication
 from zope.component.globalregistry import base
 from zope.component.hooks import setHooks, setSite
-from zope.configuration import xmlconfig
 from zope.error.error import RootErrorReportingUtility
 from zope.error.interfaces import IErrorReportingUtility
 from zope.site.folder import Folder, rootFolder
 from zope.site.site import LocalSiteManager
 from zope.testbrowser.wsgi import Browser
-from zope.testing.cleanup import cleanUp
 
 from lovely.remotetask import TaskService
 from lovely.remotetask.interfaces import ITask, ITaskService
+from tests.pages.site import configure
 from tests.support import PATIENCE, fail, register
 
 #: The service's address, below that of the server.
@@ -37,15 +35,8 @@ PATH = "/news/tasks"
 @pytest.fixture(scope="package")
 def configured() -> Iterator[dict[str, Any]]:
     """What the configuration registers; the rest of it is global, and is cleared."""
-    kept = dict(vars(base))
-    cleanUp()
-    base.__init__("base")  # type: ignore[misc]
-    xmlconfig.file(str(Path(__file__).with_name("site.zcml")))
-    registered = dict(vars(base))
-    vars(base).update(kept)
-    yield registered
-    cleanUp()
-    vars(base).update(kept)
+    with configure() as registered:
+        yield registered
 
 
 class Application:

@@ -276,7 +276,9 @@ def test_another_site(
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A handler that does not log."""
+    """A handler that does not log, and leaves those who say nothing (seconds)."""
+
+    timeout = 0.5
 
     def log_message(self, *_: Any) -> None:
         """There is nobody to read it."""

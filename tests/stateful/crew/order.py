@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from lovely.remotetask.queue import FOREIGN_LATER
+from lovely.remotetask.checks import NOW, entries
+from lovely.remotetask.queue import FOREIGN_LATER, Entry
 from lovely.remotetask.states import QUEUED, SCHEDULED
-from tests.stateful.invariants import NOW, places
 
 
 class Turn(NamedTuple):
@@ -16,6 +17,27 @@ class Turn(NamedTuple):
     moment: int
     jobid: int
     where: tuple[Any, ...]
+
+
+def places(service: Any) -> dict[int, list[tuple[Any, ...]]]:
+    """Where each job waits, by id."""
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+
+    def note(entry: Entry, *where: Any) -> None:
+        job = service.jobs.get(entry.jobid)
+        if job is not None and entry.is_place_of(job):
+            found[entry.jobid].append((*where, entry))
+
+    for lane in service._lanes:
+        for entry in entries(service, lane):
+            note(entry, "lane", lane.key)
+    for suspect in service._suspects:
+        note(Entry(*suspect, noted=True), "suspects")
+    for due, jobid in service._schedule:
+        job = service.jobs.get(jobid)
+        if job is not None and job.status in SCHEDULED and job.place == due:
+            found[jobid].append(("schedule", due))
+    return found
 
 
 def waiting(service: Any) -> dict[int, Turn]:

@@ -149,10 +149,6 @@ class CronForm(Page, form.FormBase):
         """Back to the jobs."""
         self.request.response.redirect(f"{self.url()}/jobs.html", status=303)
 
-    def cancel(self, action: Any, data: Any) -> None:
-        """Leave without a change."""
-        self.leave()
-
 
 def schedule_of(data: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a schedule; what was left empty is left out."""

@@ -63,7 +63,7 @@ def seconds(value: float | None) -> str:
         return ""
     if value < 1:
         return f"{1000 * max(value, 0):.0f} ms"
-    if value < 60:
+    if value < 59.95:  # what is shown as 60 is a minute
         return f"{value:.1f} s"
     whole = round(value)
     for unit, size, small, smaller in (

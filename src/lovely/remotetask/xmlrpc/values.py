@@ -79,17 +79,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
-        return int(value) if MININT <= value <= MAXINT else str(value)
+        return int(value) if MININT <= value <= MAXINT else _digits(value)
     if isinstance(value, str):
         return text(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Binary(bytes(value))
     if isinstance(value, datetime):
         moment = value if value.tzinfo is None else value.astimezone(timezone.utc)
-        return DateTime(moment.strftime("%Y%m%dT%H:%M:%S"))
+        moment = moment.replace(microsecond=0, tzinfo=None)
+        return DateTime(moment.isoformat().replace("-", ""))
     if isinstance(value, timedelta):
         return value.total_seconds()
     return str(value) if isinstance(value, _AS_TEXT) else None
+
+
+def _digits(value: int) -> str | None:
+    """A number as text; None if it has more digits than Python shows."""
+    try:
+        return str(value)
+    except ValueError:
+        return None
 
 
 def incoming(value: Any) -> Any:
