@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from lovely.remotetask.checks import NOW, entries
+from lovely.remotetask.checks import NOW, chain
 from lovely.remotetask.queue import FOREIGN_LATER, Entry
 from lovely.remotetask.states import QUEUED, SCHEDULED
 
@@ -29,7 +29,7 @@ def places(service: Any) -> dict[int, list[tuple[Any, ...]]]:
             found[entry.jobid].append((*where, entry))
 
     for lane in service._lanes:
-        for entry in entries(service, lane):
+        for entry in _entries(service, lane):
             note(entry, "lane", lane.key)
     for suspect in service._suspects:
         note(Entry(*suspect, noted=True), "suspects")
@@ -38,6 +38,18 @@ def places(service: Any) -> dict[int, list[tuple[Any, ...]]]:
         if job is not None and job.status in SCHEDULED and job.place == due:
             found[jobid].append(("schedule", due))
     return found
+
+
+def _entries(service: Any, lane: Any) -> Iterator[Entry]:
+    """The entries of a lane that its head has not passed."""
+    slot, index = lane.head.slot, lane.head.index
+    for block in chain(service, lane):
+        for job in block.jobs[slot:]:
+            if job is not None:
+                yield Entry(job._created, job.id)
+        for position in range(index, block.log_length):
+            yield Entry(*block.entry(position), noted=True)
+        slot = index = 0
 
 
 def waiting(service: Any) -> dict[int, Turn]:
