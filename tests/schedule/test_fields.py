@@ -323,7 +323,9 @@ def test_steps_of_a_search(
     assert 1 <= len(looked_at) <= 42
 
 
-@pytest.mark.parametrize("n", [-1, True, 1.0, None])
+@pytest.mark.parametrize(
+    "n", [-1, 100_001, 10**30, pytest.param(10**5000, id="huge"), True, 1.0, None]
+)
 def test_how_many(n: Any) -> None:
     """A number of moments that is none is refused."""
     with pytest.raises((InvalidArgument, InvalidType), match=r"^n: "):

@@ -9,6 +9,18 @@ from __future__ import annotations
 
 from transaction.interfaces import TransientError
 
+#: A message shows so much of what was given, at most (characters).
+MOST_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """What was given, for a message: its repr, or the beginning of that."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
 
 class RemoteTaskError(Exception):
     """The root of all errors of this library."""
@@ -60,7 +72,7 @@ class UnknownTask(RemoteTaskError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"Task does not exist: {self.name!r}. Register it as a named "
+            f"Task does not exist: {shown(self.name)}. Register it as a named "
             "utility for the task interface of this service."
         )
 
@@ -77,7 +89,7 @@ class UnknownJob(RemoteTaskError, KeyError):
         self.jobid = jobid
 
     def __str__(self) -> str:
-        return f"There is no job {self.jobid!r}."
+        return f"There is no job {shown(self.jobid)}."
 
 
 class InvalidArgument(RemoteTaskError, ValueError):

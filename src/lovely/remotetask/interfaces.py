@@ -435,7 +435,10 @@ class ICronJob(IJob):
         """
 
     def upcoming(n):
-        """The next moments that are planned, at most ``n``: aware datetimes."""
+        """The next moments that are planned, at most ``n``: aware datetimes.
+
+        ``n`` is from 0 to 100,000.  Raise InvalidArgument or InvalidType.
+        """
 
 
 class IProcessor(Interface):

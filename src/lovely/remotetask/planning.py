@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from lovely.remotetask import times, zones
 from lovely.remotetask.calendars import Cron, Fields, Numbers, check_fields
 from lovely.remotetask.environment import SET_BACK
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, shown
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
 
 MISSED = ("latest", "skip", "all")
@@ -102,8 +102,8 @@ class RunPolicy:
             times.check_seconds("grace", self.grace)
             if self.grace < LEAST_GRACE:
                 raise InvalidArgument(
-                    f"grace: {LEAST_GRACE:g} or more is needed, not {self.grace!r}: "
-                    "every run begins a little late."
+                    f"grace: {LEAST_GRACE:g} or more is needed, not "
+                    f"{shown(self.grace)}: every run begins a little late."
                 )
 
     def oldest(self, now: int) -> int | None:
@@ -119,7 +119,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise InvalidType(f"{name}: a str is needed, not {type(value).__name__}.")
     if value not in choices:
         allowed = ", ".join(map(repr, choices))
-        raise InvalidArgument(f"{name}: one of {allowed}, not {value!r}.")
+        raise InvalidArgument(f"{name}: one of {allowed}, not {shown(value)}.")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from lovely.remotetask.errors import (
     InvalidType,
     UnknownJob,
     UnknownTask,
+    shown,
 )
 from lovely.remotetask.execution import run_here
 from lovely.remotetask.interfaces import ITask, ITaskService
@@ -110,7 +111,7 @@ class TaskService(CronJobs, Persistent):
     def _check_task(self, task: object) -> None:
         if not isinstance(task, str):
             raise InvalidType(
-                f"task: the name of a task, a str, is needed, not {task!r}."
+                f"task: the name of a task, a str, is needed, not {shown(task)}."
             )
         self._task(task)
 
@@ -343,7 +344,7 @@ class TaskService(CronJobs, Persistent):
 
     def _clock(self, now: float | None) -> times.Clock:
         """What jobs are due by: the system's clock, or the one that is given."""
-        given = None if now is None else times.check_now(now)
+        given = None if now is None else times.check_clock(now)
         return times.Clock.of(self.environment.time(), given)
 
     def _next(self, clock: times.Clock | None) -> Job | None:
