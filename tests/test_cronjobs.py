@@ -242,6 +242,28 @@ def test_update_keeps_what_is_not_given(service: Any) -> None:
     assert job.hour == ()
 
 
+@pytest.mark.parametrize("kind", [{"hour": 3}, {"cron": "0 3 * * *"}])
+def test_update_of_the_zone_alone(
+    service: Any, environment: FakeEnvironment, kind: dict[str, Any]
+) -> None:
+    """The zone of fields and of an expression can be changed by itself."""
+    job = service.jobs[service.addCronJob("echo", **kind)]
+    job.update(timezone="Asia/Tokyo", overlap="queue")
+    service.reschedule(job.id)
+    assert job.scheduledFor == datetime(1970, 1, 12, 18, tzinfo=UTC)
+    assert job.plan.policy.overlap == "queue"
+    with pytest.raises(InvalidArgument, match="there is no time zone 'Tokyo'"):
+        job.update(timezone="Tokyo")
+
+
+@pytest.mark.parametrize("kind", [{"every": 60}, {"delay": 60}, {"at": NOW}])
+def test_a_zone_for_what_has_none(service: Any, kind: dict[str, Any]) -> None:
+    """What counts real time is given no zone."""
+    job = service.jobs[service.addCronJob("echo", **kind)]
+    with pytest.raises(InvalidArgument, match="does not depend on a zone"):
+        job.update(timezone="Asia/Tokyo")
+
+
 def test_verbs_need_a_cron_job(service: Any) -> None:
     """The verbs for cron jobs refuse other jobs, and ids that are not known."""
     jobid = service.add("echo")

@@ -54,12 +54,15 @@ class Plan(Persistent):
         """Another schedule, or another policy; what is planned stays.
 
         The arguments are those of `planning.make`.  A clock's zone stays, if no
-        other is given.  Raise InvalidArgument, InvalidType or NotInstalled.
+        other is given, and may be given alone.  Raise InvalidArgument, InvalidType or
+        NotInstalled.
         """
         changed = replace(self.policy, **policy)
         old: Schedule | None = vars(self).get("schedule")
         kinds = {name for name, value in arguments.items() if value not in (None, ())}
-        if old is None or kinds or not policy:
+        if old is not None and kinds == {"timezone"}:
+            self.schedule = planning.in_zone(old, arguments["timezone"])
+        elif old is None or kinds or not policy:
             if isinstance(old, Calendar) and not kinds & {"every", "at", "delay"}:
                 arguments["timezone"] = arguments["timezone"] or old.timezone
             self.schedule = planning.make(start, **arguments)

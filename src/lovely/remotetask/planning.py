@@ -6,7 +6,7 @@ it is now.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -65,6 +65,13 @@ def make(
     if delay is not None:
         return Delay.of(delay).starting(start)
     return Fields.of(**fields, timezone=zone)
+
+
+def in_zone(schedule: Schedule, timezone: str | ZoneInfo) -> Schedule:
+    """The same by the clocks of another zone.  Raise InvalidArgument, InvalidType."""
+    if not isinstance(schedule, (Cron, Fields)):
+        raise InvalidArgument("timezone: this schedule does not depend on a zone.")
+    return replace(schedule, timezone=zones.check_timezone(timezone))
 
 
 def _check_kinds(given: list[str], timezone: object) -> None:
