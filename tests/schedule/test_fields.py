@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Callable
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +14,7 @@ from lovely.remotetask.calendars import Fields
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.pattern import Pattern
 from lovely.remotetask.schedule import EARLIEST, LATEST
-from tests.schedule.oracles import moment, show
+from tests.schedule.oracles import NoData, moment, show
 
 #: 1970-01-01 is a Thursday.
 MONDAY, WEDNESDAY, FRIDAY, SATURDAY = 0, 2, 4, 5
@@ -257,13 +257,6 @@ def test_no_zone_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert show(Fields.of(hour=3, timezone="UTC").next(0)) == "1970-01-01 03:00"
     with pytest.raises(InvalidArgument, match=r"pip install .*\[timezones\]"):
         Fields.of(hour=3, timezone="Asia/Ulaanbaatar")
-
-
-class NoData:
-    """What ZoneInfo is where the system has no data."""
-
-    def __init__(self, name: str) -> None:
-        raise ZoneInfoNotFoundError(name)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Niue"])

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import times, zones
-from lovely.remotetask.calendars import Cron, Fields, Numbers, check_fields
+from lovely.remotetask.calendars import Calendar, Cron, Fields, Numbers, check_fields
 from lovely.remotetask.environment import SET_BACK
 from lovely.remotetask.errors import InvalidArgument, InvalidType, shown
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
@@ -72,6 +72,16 @@ def in_zone(schedule: Schedule, timezone: str | ZoneInfo) -> Schedule:
     if not isinstance(schedule, (Cron, Fields)):
         raise InvalidArgument("timezone: this schedule does not depend on a zone.")
     return replace(schedule, timezone=zones.check_timezone(timezone))
+
+
+def trouble(schedule: Schedule) -> str | None:
+    """Why a schedule can't be read, or None: this system may not know its zone."""
+    if isinstance(schedule, Calendar):
+        try:
+            zones.load(schedule.timezone)
+        except InvalidArgument as error:
+            return str(error)
+    return None
 
 
 def _check_kinds(given: list[str], timezone: object) -> None:
