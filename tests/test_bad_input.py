@@ -42,6 +42,7 @@ BAD_ADDS: list[tuple[str, dict[str, Any], type[Exception], type[Exception], str]
     ("gone", {}, UnknownTask, ValueError, "Task does not exist: 'gone'"),
     ("gone", {}, UnknownTask, ValueError, r"@task\('gone'\).*provideUtility.*import"),
     ("", {}, UnknownTask, ValueError, "Task does not exist: ''"),
+    ("x" * 9999, {}, UnknownTask, ValueError, r"Task does not exist: 'x{99}\.\.\."),
     ("\ud800", {}, UnknownTask, ValueError, "ud800"),
     (None, {}, InvalidType, TypeError, "task: .* not None"),
     (b"echo", {}, InvalidType, TypeError, "task: .* b'echo'"),
@@ -50,7 +51,9 @@ BAD_ADDS: list[tuple[str, dict[str, Any], type[Exception], type[Exception], str]
     ("echo", {"delay": float("nan")}, InvalidArgument, ValueError, "delay: .*nan"),
     ("echo", {"delay": float("inf")}, InvalidArgument, ValueError, "delay: .*inf"),
     ("echo", {"delay": 1e12}, InvalidArgument, ValueError, "delay: .*9999"),
-    ("echo", {"delay": 10**400}, InvalidArgument, ValueError, "delay: "),
+    ("echo", {"delay": 10**400}, InvalidArgument, ValueError, r"delay: .*0{99}\.\.\."),
+    ("echo", {"delay": 10**5000}, InvalidArgument, ValueError, "delay: .*<int>"),
+    ("echo", {"timeout": 10**400}, InvalidArgument, ValueError, "timeout: "),
     ("echo", {"delay": "5"}, InvalidType, TypeError, "delay: .* not str"),
     ("echo", {"delay": True}, InvalidType, TypeError, "delay: .* not bool"),
     ("echo", {"delay": timedelta(1)}, InvalidType, TypeError, "delay: "),
@@ -168,6 +171,9 @@ def test_bad_count(service: Any, status: Any) -> None:
     [
         (float("nan"), InvalidArgument),
         (float("-inf"), InvalidArgument),
+        (1e12, InvalidArgument),  # maybe milliseconds
+        (-1e12, InvalidArgument),
+        pytest.param(10**5000, InvalidArgument, id="huge"),
         ("0", InvalidType),
         (datetime(2030, 1, 1, tzinfo=timezone.utc), InvalidType),
     ],

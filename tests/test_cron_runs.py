@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import transaction
 
+from lovely.remotetask import times
 from lovely.remotetask.errors import TaskError
 from lovely.remotetask.job import KEPT_RUNS
 from lovely.remotetask.retry import RetryPolicy
@@ -269,3 +271,19 @@ def test_a_job_on_a_service_that_is_new(environment: FakeEnvironment) -> None:
     environment.now += 3 * HOUR
     service.process()
     assert [run.outcome for run in job.runs] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("grace", [1e300, sys.float_info.max, 10**300])
+def test_any_grace(scene: Scene, grace: float) -> None:
+    """A run may be as late as anyone can say, and holds up nothing."""
+    scene.add(minute=0, grace=grace)
+    scene.add(every=HOUR)
+    assert scene.process(DAY) == [DAY, DAY]
+
+
+def test_delays_at_the_end_of_time(service: Any) -> None:
+    """A delay that counts from the last moment that there is can be shown."""
+    jobs = [service.addCronJob("echo", delay=60), service.add("echo", delay=60)]
+    service.process(times.LATEST.timestamp())
+    for jobid in jobs:
+        assert service.jobs[jobid].scheduledFor == times.LATEST

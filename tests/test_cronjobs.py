@@ -176,16 +176,25 @@ def test_kinds_of_schedules(
         ({"minute": 60}, InvalidArgument, "minute: from 0 to 59"),
         ({"dayOfMonth": 31, "month": 2}, InvalidArgument, "never comes"),
         ({"hour": "3"}, InvalidType, "hour:"),
+        ({"hour": 10**5000}, InvalidArgument, "hour: from 0 to 23, not <int>"),
+        ({"hour": "3" * 10**4}, InvalidType, r"hour: .{130,150}\.\.\. What cron"),
         ({"hour": 3, "every": 90}, InvalidArgument, "one kind of schedule"),
         ({"cron": "61 * * * *"}, InvalidArgument, "cron"),
+        ({"cron": "x" * 10**4}, InvalidArgument, r"cron: 'x{99}\.\.\. has 1 fields"),
+        ({"cron": "9" * 10**4 + " * * * *"}, InvalidArgument, r"minute '9{99}\.\.\. "),
+        ({"cron": "@" + "x" * 10**4}, InvalidArgument, r"'@x{98}\.\.\. is none of"),
+        ({"hour": 3, "timezone": "x" * 10**4}, InvalidArgument, r"'x{99}\.\.\."),
         ({"hour": 3, "timezone": "Wien"}, InvalidArgument, "timezone"),
         ({"every": 0}, InvalidArgument, "every"),
+        ({"every": 10**5000}, InvalidArgument, "every: .* not <int>"),
+        ({"every": 1.7e308}, InvalidArgument, "every: .* year 9999"),
         ({"delay": -1}, InvalidArgument, "delay"),
         ({"at": datetime(2026, 1, 1)}, InvalidArgument, "no time zone"),  # noqa: DTZ001
         ({"at": NOW - timedelta(1), "missed": "skip"}, InvalidArgument, "has passed"),
         ({"hour": 3, "missed": "never"}, InvalidArgument, "missed"),
         ({"hour": 3, "overlap": 1}, InvalidType, "overlap"),
         ({"hour": 3, "grace": 0}, InvalidArgument, "grace"),
+        ({"hour": 3, "grace": 10**5000}, InvalidArgument, "grace"),
         ({"hour": 3, "retry": "often"}, InvalidType, "retry"),
         ({"hour": 3, "timeout": -1}, InvalidArgument, "timeout"),
         ({"hour": 3, "input": lambda: None}, Unpicklable, "input"),
@@ -231,6 +240,28 @@ def test_update_keeps_what_is_not_given(service: Any) -> None:
     job.update(every=90)
     assert isinstance(job.plan.schedule, Schedule)
     assert job.hour == ()
+
+
+@pytest.mark.parametrize("kind", [{"hour": 3}, {"cron": "0 3 * * *"}])
+def test_update_of_the_zone_alone(
+    service: Any, environment: FakeEnvironment, kind: dict[str, Any]
+) -> None:
+    """The zone of fields and of an expression can be changed by itself."""
+    job = service.jobs[service.addCronJob("echo", **kind)]
+    job.update(timezone="Asia/Tokyo", overlap="queue")
+    service.reschedule(job.id)
+    assert job.scheduledFor == datetime(1970, 1, 12, 18, tzinfo=UTC)
+    assert job.plan.policy.overlap == "queue"
+    with pytest.raises(InvalidArgument, match="there is no time zone 'Tokyo'"):
+        job.update(timezone="Tokyo")
+
+
+@pytest.mark.parametrize("kind", [{"every": 60}, {"delay": 60}, {"at": NOW}])
+def test_a_zone_for_what_has_none(service: Any, kind: dict[str, Any]) -> None:
+    """What counts real time is given no zone."""
+    job = service.jobs[service.addCronJob("echo", **kind)]
+    with pytest.raises(InvalidArgument, match="does not depend on a zone"):
+        job.update(timezone="Asia/Tokyo")
 
 
 def test_verbs_need_a_cron_job(service: Any) -> None:

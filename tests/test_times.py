@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -38,6 +39,20 @@ def test_time_zones() -> None:
 def test_nothing_stays_nothing() -> None:
     """No moment is no moment."""
     assert times.to_datetime(None) is None
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e16, 1e300, sys.float_info.max])
+def test_large_numbers(seconds: float) -> None:
+    """No number of seconds is too large, and large ones are whole."""
+    assert times.from_seconds(seconds) == int(seconds) * 1_000_000
+    assert times.from_seconds(-seconds) == -int(seconds) * 1_000_000
+
+
+def test_out_of_all_years() -> None:
+    """What is out of the years 1 to 9999 is shown as the nearest that there is."""
+    for far in (10**18, 10**30):
+        assert times.to_datetime(far) == times.LATEST
+        assert times.to_datetime(-far) == times.EARLIEST
 
 
 @given(st.floats(0, 1e9))

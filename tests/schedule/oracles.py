@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dateutil.rrule import DAILY, rrule
 from dateutil.tz import datetime_exists
@@ -33,6 +33,13 @@ ZONES = [
 
 #: Of these years all changes are looked at.
 YEARS = range(2005, 2026)
+
+
+class NoData:
+    """What ZoneInfo is where the system has no data."""
+
+    def __init__(self, name: str) -> None:
+        raise ZoneInfoNotFoundError(name)
 
 
 def moment(text: str, zone: str = "UTC") -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Callable
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +14,7 @@ from lovely.remotetask.calendars import Fields
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.pattern import Pattern
 from lovely.remotetask.schedule import EARLIEST, LATEST
-from tests.schedule.oracles import moment, show
+from tests.schedule.oracles import NoData, moment, show
 
 #: 1970-01-01 is a Thursday.
 MONDAY, WEDNESDAY, FRIDAY, SATURDAY = 0, 2, 4, 5
@@ -259,13 +259,6 @@ def test_no_zone_data(monkeypatch: pytest.MonkeyPatch) -> None:
         Fields.of(hour=3, timezone="Asia/Ulaanbaatar")
 
 
-class NoData:
-    """What ZoneInfo is where the system has no data."""
-
-    def __init__(self, name: str) -> None:
-        raise ZoneInfoNotFoundError(name)
-
-
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Niue"])
 def test_ends_of_time(zone: str) -> None:
     """From year 1 to 9999 all is found, and beyond that nothing; nothing overflows."""
@@ -323,7 +316,9 @@ def test_steps_of_a_search(
     assert 1 <= len(looked_at) <= 42
 
 
-@pytest.mark.parametrize("n", [-1, True, 1.0, None])
+@pytest.mark.parametrize(
+    "n", [-1, 100_001, 10**30, pytest.param(10**5000, id="huge"), True, 1.0, None]
+)
 def test_how_many(n: Any) -> None:
     """A number of moments that is none is refused."""
     with pytest.raises((InvalidArgument, InvalidType), match=r"^n: "):

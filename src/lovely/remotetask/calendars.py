@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import pattern, plugins, zones
-from lovely.remotetask.errors import InvalidArgument, InvalidType, NotInstalled
+from lovely.remotetask.errors import InvalidArgument, InvalidType, NotInstalled, shown
 from lovely.remotetask.pattern import Pattern
 from lovely.remotetask.schedule import EARLIEST, LATEST, Schedule, within
 
@@ -138,7 +138,7 @@ def _check_numbers(name: str, given: object) -> Given:
         given = (given,)
     if isinstance(given, (str, bytes)):
         raise InvalidType(
-            f"{name}: an int or a tuple of ints is needed, not {given!r}. "
+            f"{name}: an int or a tuple of ints is needed, not {shown(given)}. "
             "What cron understands is given as cron='...'."
         )
     return tuple(sorted({_check_number(name, number) for number in given}))
@@ -147,12 +147,12 @@ def _check_numbers(name: str, given: object) -> Given:
 def _check_number(name: str, number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise InvalidType(
-            f"{name}: an int or a tuple of ints is needed, not {number!r}."
+            f"{name}: an int or a tuple of ints is needed, not {shown(number)}."
         )
     allowed = RANGES[name]
     if number not in allowed:
         raise InvalidArgument(
-            f"{name}: from {allowed[0]} to {allowed[-1]}, not {number}."
+            f"{name}: from {allowed[0]} to {allowed[-1]}, not {shown(number)}."
         )
     return int(number)
 
@@ -201,7 +201,7 @@ class Cron(Calendar):
             raise NotInstalled("cron=", "cron")
         found: Pattern = parsers[0](cron)
         if not found.ever():
-            raise InvalidArgument(f"cron: {cron!r} never matches.")
+            raise InvalidArgument(f"cron: {shown(cron)} never matches.")
         return cls(" ".join(cron.split()), tuple(found), zone)
 
     @property

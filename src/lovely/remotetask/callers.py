@@ -235,7 +235,7 @@ def _take_back(service: TaskService) -> None:
 
 def clock_of(service: TaskService, now: float | None = None) -> times.Clock:
     """What jobs are due by: the system's clock, or the one that is given."""
-    given = None if now is None else times.check_now(now)
+    given = None if now is None else times.check_clock(now)
     return times.Clock.of(service.environment.time(), given)
 
 

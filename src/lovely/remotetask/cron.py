@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from cronsim import CronSim, CronSimError
 
-from lovely.remotetask.errors import InvalidArgument
+from lovely.remotetask.errors import InvalidArgument, shown
 from lovely.remotetask.pattern import (
     LAST_DAY,
     LAST_OF_MONTH,
@@ -51,7 +51,7 @@ def parse(text: str) -> Pattern:
     texts = _expand(text).split()
     if len(texts) != len(FIELDS):
         raise InvalidArgument(
-            f"cron: {text!r} has {len(texts)} fields; five are needed: "
+            f"cron: {shown(text)} has {len(texts)} fields; five are needed: "
             f"{', '.join(FIELDS)}."
         )
     minutes, hours, days, months, weekdays = _read(texts)
@@ -69,7 +69,7 @@ def _expand(text: str) -> str:
     """The five fields that a name such as ``@daily`` stands for."""
     name = text.strip().lower()
     if name.startswith("@") and name not in ALIASES:
-        raise InvalidArgument(f"cron: {text!r} is none of {', '.join(ALIASES)}.")
+        raise InvalidArgument(f"cron: {shown(text)} is none of {', '.join(ALIASES)}.")
     return ALIASES.get(name, text)
 
 
@@ -87,8 +87,8 @@ def _read(texts: list[str]) -> list[CronSim]:
             found.append(CronSim(" ".join(alone), EPOCH))
         except (CronSimError, ValueError) as error:  # ValueError: thousands of digits
             raise InvalidArgument(
-                f"cron: {name} {texts[position]!r} is not understood: {allowed}; with "
-                "ranges such as 1-5, steps such as */2 or 1-9/2, and lists."
+                f"cron: {name} {shown(texts[position])} is not understood: {allowed}; "
+                "with ranges such as 1-5, steps such as */2 or 1-9/2, and lists."
             ) from error
     return found
 

@@ -10,6 +10,18 @@ from __future__ import annotations
 from transaction.interfaces import TransientError
 from ZODB.POSException import POSError
 
+#: A message shows so much of what was given, at most (characters).
+MOST_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """What was given, for a message: its repr, or the beginning of that."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
 
 class RemoteTaskError(Exception):
     """The root of all errors of this library."""
@@ -62,10 +74,10 @@ class UnknownTask(RemoteTaskError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"Task does not exist: {self.name!r}. Register it, with "
-            f"@task({self.name!r}) above a function or with provideUtility(..., "
-            f"ITask, name={self.name!r}), and import the module where that is done "
-            "in each process that adds or runs such jobs."
+            f"Task does not exist: {shown(self.name)}. Register it, with "
+            f"@task({shown(self.name)}) above a function or with provideUtility(..., "
+            f"ITask, name={shown(self.name)}), and import the module where that is "
+            "done in each process that adds or runs such jobs."
         )
 
 
@@ -81,7 +93,7 @@ class UnknownJob(RemoteTaskError, KeyError):
         self.jobid = jobid
 
     def __str__(self) -> str:
-        return f"There is no job {self.jobid!r}."
+        return f"There is no job {shown(self.jobid)}."
 
 
 class InvalidArgument(RemoteTaskError, ValueError):

@@ -86,8 +86,8 @@ class ITaskService(Interface):
     only if, that transaction commits.  The exceptions, which act at once, are
     `startProcessing`, `stopProcessing`, `isProcessing` and `waitProcessing`.
 
-    Times given as ``now`` are seconds since the epoch (a number); without it
-    the system's clock is asked.
+    Times given as ``now`` are seconds since the epoch (a number), in the years 1
+    to 9999; without it the system's clock is asked.
     """
 
     __name__ = Attribute("The name in the parent, or None.")
@@ -465,7 +465,8 @@ class ICronJob(IJob):
 
         What is planned already stays so, until `ITaskService.reschedule`.  Without a
         schedule, only the rest is changed; what is None there stays, and so does the
-        zone.  Raise as ``addCronJob``; after an error nothing is changed.
+        zone.  Of fields and of ``cron``, the zone may be given alone.  Raise as
+        ``addCronJob``; after an error nothing is changed.
         """
 
     def timeOfNextCall(now=None):
@@ -475,7 +476,10 @@ class ICronJob(IJob):
         """
 
     def upcoming(n):
-        """The next moments that are planned, at most ``n``: aware datetimes."""
+        """The next moments that are planned, at most ``n``: aware datetimes.
+
+        ``n`` is from 0 to 100,000.  Raise InvalidArgument or InvalidType.
+        """
 
 
 class IProcessor(Interface):

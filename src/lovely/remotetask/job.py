@@ -5,6 +5,7 @@ The names of both classes are in databases.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -33,6 +34,8 @@ from lovely.remotetask.states import (
 from lovely.remotetask.times import Clock
 
 __all__ = ["KEPT_FAILURES", "Attempt", "CronJob", "Failure", "Job", "PastRun"]
+
+log = logging.getLogger("lovely.remotetask")
 
 #: So many runs of a cron job are kept.
 KEPT_RUNS = 10
@@ -167,9 +170,9 @@ class CronJob(Job):
             self.plan.ask(now)
 
     def start_over(self, moment: int) -> None:
+        self.plan.restart(moment)
         super().start_over(moment)
         self._due = None
-        self.plan.restart(moment)
 
     def due_at(self, clock: Clock) -> int | None:
         if self._due is not None:
@@ -183,8 +186,10 @@ class CronJob(Job):
     def wait_in_schedule(self, due: int | None) -> None:
         if self._due is not None:
             super().wait_in_schedule(due)
-        else:
-            self._leave_out(self.plan.wait(due))
+            return
+        if self.plan.trouble:
+            log.error("cron job %s can't be planned: %s", self.id, self.plan.trouble)
+        self._leave_out(self.plan.wait(due))
 
     def claimed(self, clock: Clock) -> None:
         if self._due is not None:

@@ -14,11 +14,15 @@ from typing import Any
 
 from persistent import Persistent
 
-from lovely.remotetask import planning
+from lovely.remotetask import planning, times
 from lovely.remotetask.calendars import Calendar
 from lovely.remotetask.planning import Due, RunPolicy
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
 from lovely.remotetask.times import Clock
+
+#: What can't be planned where it is due is looked at again after so long, maybe by
+#: a worker that knows more of zones.
+LOOK_AGAIN = times.from_seconds(60)
 
 
 class Plan(Persistent):
@@ -54,12 +58,15 @@ class Plan(Persistent):
         """Another schedule, or another policy; what is planned stays.
 
         The arguments are those of `planning.make`.  A clock's zone stays, if no
-        other is given.  Raise InvalidArgument, InvalidType or NotInstalled.
+        other is given, and may be given alone.  Raise InvalidArgument, InvalidType or
+        NotInstalled.
         """
         changed = replace(self.policy, **policy)
         old: Schedule | None = vars(self).get("schedule")
         kinds = {name for name, value in arguments.items() if value not in (None, ())}
-        if old is None or kinds or not policy:
+        if old is not None and kinds == {"timezone"}:
+            self.schedule = planning.in_zone(old, arguments["timezone"])
+        elif old is None or kinds or not policy:
             if isinstance(old, Calendar) and not kinds & {"every", "at", "delay"}:
                 arguments["timezone"] = arguments["timezone"] or old.timezone
             self.schedule = planning.make(start, **arguments)
@@ -81,12 +88,18 @@ class Plan(Persistent):
         planned = self.planned
         if planned is None:
             return []
-        return [planned, *self.schedule.upcoming(planned, n)][:n]
+        following = [] if self.trouble else self.schedule.upcoming(planned, n)
+        return [planned, *following][:n]
 
     @property
     def planned(self) -> int | None:
         """The next planned moment, if it holds."""
         return None if self.paused else self.next
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be planned on this system, if that is so."""
+        return planning.trouble(self.schedule)
 
     # The verbs
 
@@ -141,6 +154,9 @@ class Plan(Persistent):
             return None
         if self.delay is not None:
             return self.planned + clock.shift
+        if self.trouble:
+            later = clock.now + LOOK_AGAIN
+            return self.planned if self.planned > clock.now else later
         due = self._due(clock.now, ended)
         # What is too late for its only date is taken, to say so.
         return next((m for m in (*due.runs, due.next) if m is not None), self.planned)
@@ -156,13 +172,15 @@ class Plan(Persistent):
         if self.asked is not None:
             self.asked = due
             return None
+        if self.trouble:
+            return None  # what is planned stays
         left_out, self.next = self.next, due
         return left_out if left_out is not None and left_out < due else None
 
     def take(self, clock: Clock, ended: int | None) -> int | None:
         """A run begins; the first moment that was left out before it, if any was."""
-        planned, due = self.planned, self._due(clock.now, ended)
-        asked = self.asked is not None
+        planned, asked = self.planned, self.asked is not None
+        due = Due((), None) if asked else self._due(clock.now, ended)
         self.place, self.asked, self.changed = None, None, False
         self.taken, self.shift = clock.now, clock.shift
         self.run_for, self.late = None, False

@@ -6,14 +6,14 @@ it is now.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import times, zones
-from lovely.remotetask.calendars import Cron, Fields, Numbers, check_fields
+from lovely.remotetask.calendars import Calendar, Cron, Fields, Numbers, check_fields
 from lovely.remotetask.environment import SET_BACK
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, shown
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
 
 MISSED = ("latest", "skip", "all")
@@ -67,6 +67,23 @@ def make(
     return Fields.of(**fields, timezone=zone)
 
 
+def in_zone(schedule: Schedule, timezone: str | ZoneInfo) -> Schedule:
+    """The same by the clocks of another zone.  Raise InvalidArgument, InvalidType."""
+    if not isinstance(schedule, (Cron, Fields)):
+        raise InvalidArgument("timezone: this schedule does not depend on a zone.")
+    return replace(schedule, timezone=zones.check_timezone(timezone))
+
+
+def trouble(schedule: Schedule) -> str | None:
+    """Why a schedule can't be read, or None: this system may not know its zone."""
+    if isinstance(schedule, Calendar):
+        try:
+            zones.load(schedule.timezone)
+        except InvalidArgument as error:
+            return str(error)
+    return None
+
+
 def _check_kinds(given: list[str], timezone: object) -> None:
     if len(given) > 1:
         raise InvalidArgument(f"Give one kind of schedule, not {' and '.join(given)}.")
@@ -102,8 +119,8 @@ class RunPolicy:
             times.check_seconds("grace", self.grace)
             if self.grace < LEAST_GRACE:
                 raise InvalidArgument(
-                    f"grace: {LEAST_GRACE:g} or more is needed, not {self.grace!r}: "
-                    "every run begins a little late."
+                    f"grace: {LEAST_GRACE:g} or more is needed, not "
+                    f"{shown(self.grace)}: every run begins a little late."
                 )
 
     def oldest(self, now: int) -> int | None:
@@ -119,7 +136,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise InvalidType(f"{name}: a str is needed, not {type(value).__name__}.")
     if value not in choices:
         allowed = ", ".join(map(repr, choices))
-        raise InvalidArgument(f"{name}: one of {allowed}, not {value!r}.")
+        raise InvalidArgument(f"{name}: one of {allowed}, not {shown(value)}.")
 
 
 @dataclass(frozen=True)

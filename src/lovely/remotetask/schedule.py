@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lovely.remotetask import times
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, shown
 
 #: The moments that there are: those that can be shown.
 EARLIEST = times.from_datetime(times.EARLIEST)
@@ -24,6 +24,9 @@ LATEST = times.from_datetime(times.LATEST)
 
 #: The shortest interval, in microseconds.  Shorter ones are for a loop in a thread.
 SHORTEST = times.from_seconds(1)
+
+#: So many moments are told at once, at most.
+MOST_UPCOMING = 100_000
 
 
 class Schedule(ABC):
@@ -44,11 +47,14 @@ class Schedule(ABC):
         """The last moment earlier than ``before``, or None."""
 
     def upcoming(self, after: int, n: int) -> list[int]:
-        """The first ``n`` moments later than ``after``, or as many as there are."""
+        """The first ``n`` moments later than ``after``, or as many as there are.
+
+        At most 100,000.  Raise InvalidType or InvalidArgument for another ``n``.
+        """
         if isinstance(n, bool) or not isinstance(n, int):
             raise InvalidType(f"n: an int is needed, not {type(n).__name__}.")
-        if n < 0:
-            raise InvalidArgument(f"n: 0 or more is needed, not {n!r}.")
+        if not 0 <= n <= MOST_UPCOMING:
+            raise InvalidArgument(f"n: from 0 to {MOST_UPCOMING}, not {shown(n)}.")
         return list(itertools.islice(self._following(after), n))
 
     def _following(self, after: int) -> Iterator[int]:
@@ -98,7 +104,7 @@ class Every(Schedule):
             interval = times.from_seconds(times.check_seconds("every", every, unit))
         if interval < SHORTEST or anchor + interval > LATEST:
             raise InvalidArgument(
-                f"every: from 1 second to the year 9999, not {every!r}."
+                f"every: from 1 second to the year 9999, not {shown(every)}."
             )
         return cls(interval, anchor)
 

@@ -39,6 +39,7 @@ from lovely.remotetask.errors import (
     InvalidType,
     UnknownJob,
     UnknownTask,
+    shown,
 )
 from lovely.remotetask.failed import FailedJobs
 from lovely.remotetask.interfaces import ITask, ITaskService
@@ -144,7 +145,7 @@ class TaskService(CronJobs, Persistent):
         """The task that a name stands for."""
         if not isinstance(task, str):
             raise InvalidType(
-                f"task: the name of a task, a str, is needed, not {task!r}."
+                f"task: the name of a task, a str, is needed, not {shown(task)}."
             )
         return self._task(task)
 

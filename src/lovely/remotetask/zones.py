@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import times
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, shown
 
 UTC = "UTC"
 MINUTE = 60
@@ -45,8 +45,8 @@ def load(name: str) -> ZoneInfo | None:
     # For what is no name, zoneinfo raises nearly anything.
     except (LookupError, OSError, ValueError) as error:
         raise InvalidArgument(
-            f"timezone: there is no time zone {name!r}. Names are those of the IANA "
-            "database, such as 'Europe/Vienna'; if this system has none: "
+            f"timezone: there is no time zone {shown(name)}. Names are those of the "
+            "IANA database, such as 'Europe/Vienna'; if this system has none: "
             "pip install 'lovely.remotetask[timezones]'."
         ) from error
 
