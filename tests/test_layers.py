@@ -68,6 +68,7 @@ EXTRAS: dict[str, set[str]] = {
     | {"zope.configuration"},
     "cron": {"cronsim"},
     "generations": {"zope.generations"},
+    "metrics": {"prometheus_client"},
     "postgresql": set(),
     "principals": {"zope.authentication", "zope.publisher", "zope.security"},
     "startup": {"zope.app.appsetup"},

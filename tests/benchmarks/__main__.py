@@ -17,6 +17,7 @@ from tests.benchmarks import (
     processes,
     schedule,
     starts,
+    watched,
 )
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "reach": elsewhere.reach,
     "recovery": elsewhere.recovery,
     "idle": jobs.idle,
+    "metrics": watched.metrics,
     "schedule": schedule.schedule,
     "due": due.due,
 }

@@ -47,7 +47,8 @@ class JSONFormatter(logging.Formatter):
     """Writes each record as one line of JSON.
 
     ``time`` (UTC, ISO 8601), ``level``, ``logger``, ``message``; what else the record
-    carries, as what is in ``FIELDS``, unless it is None; ``exception``, if there is one.
+    carries, as what is in ``FIELDS``, unless it is None; and ``exception``, if there
+    is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:

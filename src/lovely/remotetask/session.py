@@ -376,7 +376,7 @@ class Session:
     def _report(self, ended: RunEnded) -> None:
         """A run has ended, and that is committed."""
         self._recorder.count(ended)
-        if ended.outcome == COMPLETED:
+        if ended.outcome == COMPLETED and log.isEnabledFor(logging.INFO):
             log.info(
                 "job %s of task %r completed in %.3g seconds",
                 ended.jobid,
