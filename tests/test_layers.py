@@ -73,6 +73,7 @@ EXTRAS: dict[str, set[str]] = {
     "principals": {"zope.authentication", "zope.publisher", "zope.security"},
     "startup": {"zope.app.appsetup"},
     "zcml": {"zope.configuration", "zope.schema"},
+    "web": {"bcrypt", "jinja2", "markupsafe", "pyramid", "waitress"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.

@@ -276,6 +276,12 @@ class ITaskService(Interface):
         Return True if it was, else False.  Raise UnknownJob (a KeyError).
         """
 
+    def remove(jobid):
+        """Remove a job that is over.
+
+        Return True if it was over, else False.  Raise UnknownJob (a KeyError).
+        """
+
     def retryAll():
         """`retry` all jobs that are in error; return how many."""
 

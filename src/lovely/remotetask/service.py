@@ -232,6 +232,13 @@ class TaskService(CronJobs, Persistent):
         self._writer().enqueue(job, states.QUEUED)
         return True
 
+    def remove(self, jobid: int) -> bool:
+        job = self._job(jobid)
+        if job.status not in states.REMOVABLE:
+            return False
+        self._remove(job)
+        return True
+
     def retryAll(self) -> int:
         return sum(self.retry(job.id) for job in self._with({states.ERROR}))
 
