@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import transaction
 import ZODB
 from ZODB.FileStorage import FileStorage
 
+from lovely.remotetask.cli import workerlog
 from lovely.remotetask.states import QUEUED
 from tests.cli import application
 from tests.storages import ZeoServer, zeo_server
@@ -28,6 +30,17 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A worker sets up the log of its process."""
+    loggers = [logging.getLogger(name) for name in (None, *workerlog.TALKATIVE)]
+    handlers, levels = loggers[0].handlers[:], [log.level for log in loggers]
+    yield
+    loggers[0].handlers[:] = handlers
+    for log, level in zip(loggers, levels, strict=True):
+        log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

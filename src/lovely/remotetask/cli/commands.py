@@ -14,6 +14,7 @@ RUN, LOOK, CHANGE, CARE = "Run", "Look", "Change", "Look after"
 
 COMMANDS = {
     "worker": Where(RUN, "worker", "worker"),
+    "dashboard": Where(RUN, "dashboard", "dashboard"),
     "demo": Where(RUN, "demo.command", "demo"),
     "status": Where(LOOK, "status", "status"),
     "top": Where(LOOK, "top", "top"),

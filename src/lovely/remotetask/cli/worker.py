@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import listed, number
 from lovely.remotetask.cli.values import Retention
 from lovely.remotetask.cli.vitals import Vitals
+from lovely.remotetask.errors import NotInstalled
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.retention import Keep
 from lovely.remotetask.service import TaskService
@@ -103,6 +105,19 @@ OPTIONS = [
         type=click.Path(dir_okay=False, path_type=Path),
         help="Touch this file every few seconds while all is well.",
     ),
+    click.option(
+        "--metrics-port",
+        metavar="NUMBER",
+        type=click.IntRange(1, 65535),
+        help="Serve metrics for Prometheus there; needs the extra metrics.",
+    ),
+    click.option(
+        "--metrics-host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        show_default=True,
+        help="And at this address; they name tasks and tell numbers to all who ask.",
+    ),
 ]
 
 
@@ -119,9 +134,11 @@ def _worker(ctx: click.Context, /, **options: Any) -> None:
     """
     workerlog.set_up(options.pop("log_format"), options.pop("log_level"))
     pool_size = (options["threads"] or MultiProcessor.maxThreads) + SPARE_CONNECTIONS
-    with opened_for(
-        ctx, options, write=True, tasks=True, pool_size=pool_size
-    ) as access:
+    shown = options.pop("metrics_host"), options.pop("metrics_port")
+    with (
+        opened_for(ctx, options, write=True, tasks=True, pool_size=pool_size) as access,
+        _metrics(access, *shown),
+    ):
         status = Worker(access, **options).run()
     ctx.exit(status)
 
@@ -220,6 +237,21 @@ class Worker:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(130 if at_once else GIVEN_BACK)
+
+
+@contextmanager
+def _metrics(access: Access, host: str, port: int | None) -> Iterator[None]:
+    """Within, metrics are served, if a port is given."""
+    if port is None:
+        yield
+        return
+    try:
+        from lovely.remotetask import metrics
+    except ModuleNotFoundError as error:
+        raise NotInstalled("--metrics-port", "metrics") from error
+    with metrics.serve(access.db, list(access.path), port=port, host=host):
+        log.info("metrics are served on http://%s:%d/metrics", host, port)
+        yield
 
 
 def _set_retention(

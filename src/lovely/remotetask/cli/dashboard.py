@@ -1,0 +1,72 @@
+"""The command ``remotetask dashboard``: the web pages, served on this machine."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from lovely.remotetask.cli.access import Access
+from lovely.remotetask.cli.options import Command, on_service
+
+
+@click.command(cls=Command)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to listen: an address of this machine that others can't reach.",
+)
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    metavar="NUMBER",
+    type=click.IntRange(0, 65535),
+    help="The port; 0 for any that is free.",
+)
+@click.option("--allow-changes", is_flag=True, help="Let jobs be changed.")
+@click.option(
+    "--allow-task",
+    "tasks",
+    metavar="NAME",
+    multiple=True,
+    help="Let jobs of this task be added over the API.  May be repeated.",
+)
+@on_service(write=True, tasks=True)
+def dashboard(
+    access: Access, host: str, port: int, allow_changes: bool, tasks: Sequence[str]
+) -> None:
+    """Serve the dashboard on this machine, until Ctrl-C or SIGTERM.
+
+    Everybody on this machine can look, and with --allow-changes change jobs.  To let
+    others in, mount the dashboard in an application that knows who they are.
+    """
+    from lovely.remotetask.web import serve
+
+    def ready(url: str) -> None:
+        click.echo(f"{url} shows {access}. Ctrl-C ends it.")
+
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with suppress(KeyboardInterrupt):
+            serve(
+                access.db,
+                list(access.path),
+                host=host,
+                port=port,
+                ready=ready,
+                allow_changes=allow_changes,
+                tasks=tasks,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    """SIGTERM ends it as Ctrl-C does."""
+    raise KeyboardInterrupt

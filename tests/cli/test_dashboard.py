@@ -1,0 +1,84 @@
+"""``remotetask dashboard``, and the metrics of a worker: what is served over HTTP."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import SETUP, refused, started
+from tests.support import wait_until
+
+
+def get(url: str) -> str:
+    """A page."""
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number: int = server.getsockname()[1]
+        return number
+
+
+def test_dashboard(uri: str, tmp_path: Path) -> None:
+    """It says where it is, shows the jobs, and ends when it is told to."""
+    log = tmp_path / "log"
+    with started(log, "dashboard", "-d", uri, *SETUP, "--port", 0) as running:
+        found = wait_until(
+            lambda: re.search(r"^(http://\S+) shows /tasks", running.log)
+        )
+        assert "no [red]luck[/red]" in get(f"{found[1]}jobs/2")
+        assert running.end(signal.SIGTERM) == 0, running.log
+    assert "Traceback" not in running.log
+
+
+def test_dashboard_for_others(file: Path) -> None:
+    """It is served on this machine alone."""
+    line = refused("dashboard", "-d", file, "--host", "0.0.0.0")
+    assert "others can reach '0.0.0.0'" in line
+
+
+def test_dashboard_without_its_extra(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the libraries it says what to install."""
+    for name in [
+        name for name in sys.modules if name.startswith("lovely.remotetask.web")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyramid.config", None)
+    line = refused("dashboard", "-d", file)
+    assert "pip install 'lovely.remotetask[web]'" in line
+
+
+def test_metrics_of_a_worker(uri: str, tmp_path: Path, port: int) -> None:
+    """With --metrics-port a worker shows its metrics."""
+    options = ["--metrics-port", port]
+    with started(tmp_path / "log", "worker", "-d", uri, *SETUP, *options) as running:
+        wait_until(lambda: "is ready" in running.log or running.process.poll())
+        text = get(f"http://127.0.0.1:{port}/metrics")
+        assert 'task="echo"' in text or 'status="completed"' in text
+        assert running.end(signal.SIGTERM) == 0, running.log
+
+
+def test_metrics_without_their_extra(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the library it says what to install."""
+    monkeypatch.delitem(sys.modules, "lovely.remotetask.metrics", raising=False)
+    import lovely.remotetask
+
+    monkeypatch.delattr(lovely.remotetask, "metrics", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    line = refused("worker", "-d", file, *SETUP, "--metrics-port", 9)
+    assert "pip install 'lovely.remotetask[metrics]'" in line
