@@ -13,8 +13,15 @@ release = version_of(project)
 version = release
 
 # No intersphinx: the build needs no network.
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "autointerface", "lifecycle"]
-exclude_patterns = ["_build"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "autointerface",
+    "commandline",
+    "lifecycle",
+]
+# The examples are programs, with texts of their own.
+exclude_patterns = ["_build", "examples"]
 
 html_theme = "furo"
 html_show_copyright = False
@@ -31,10 +38,10 @@ python_use_unqualified_type_names = True
 nitpicky = True
 nitpick_ignore_regex = [
     # Other projects: their pages can't be linked without a network.
-    (r"py:.*", r"(BTrees|ZODB|persistent|transaction|zope)(\..*)?"),
-    (r"py:.*", r"(collections|contextlib|datetime|typing|zoneinfo)\..*"),
-    # A name for types, which is said in words.
-    (r"py:class", "Numbers"),
+    (r"py:.*", r"(BTrees|ZODB|persistent|prometheus_client|transaction|zope)(\..*)?"),
+    (r"py:.*", r"(collections|contextlib|datetime|logging|os|typing|zoneinfo)\..*"),
+    # A name for types, which is said in words; and one that is another project's.
+    (r"py:class", "Numbers|datetime"),
     # Built-in types and exceptions, for the same reason.
     (r"py:.*", "|".join(dir(builtins))),
 ]

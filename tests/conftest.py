@@ -13,6 +13,9 @@ import transaction
 import ZODB
 import ZODB.BaseStorage
 import zope.component
+
+# Subscribes itself, when it is imported first, which must not be within a test.
+import zope.component.event
 import zope.component.hooks
 import zope.event
 from ZODB.FileStorage import FileStorage

@@ -86,10 +86,13 @@ def test_nothing_stays_open(service: Any, db: Any) -> None:
     assert service.workers == []
 
 
-def test_without_a_place() -> None:
+def test_without_a_place(caplog: Any) -> None:
     """A service without a parent ignores starting, one without a name stopping."""
     service = TaskService()
     assert service.startProcessing() is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "has no __parent__, so it is not started: put it into" in caplog.text
     assert service.isProcessing() is False
     assert service.stopProcessing() is True
     assert service.waitProcessing() is True
@@ -219,7 +222,7 @@ def test_other_thread_sees_it(service: Any, db: Any) -> None:
 
 def test_wakes_at_the_commit(service: Any, site: Any, db: Any) -> None:
     """The commit that adds a job wakes the processor, however rarely it looks."""
-    service.processorArguments = {"waitTime": 1000}
+    service.processorArguments, service.stalledAfter = {"waitTime": 1000}, 2000
     transaction.commit()
     with processing(service):
         for _ in range(3):

@@ -40,6 +40,7 @@ class Refuses:
 
 BAD_ADDS: list[tuple[str, dict[str, Any], type[Exception], type[Exception], str]] = [
     ("gone", {}, UnknownTask, ValueError, "Task does not exist: 'gone'"),
+    ("gone", {}, UnknownTask, ValueError, r"@task\('gone'\).*provideUtility.*import"),
     ("", {}, UnknownTask, ValueError, "Task does not exist: ''"),
     ("x" * 9999, {}, UnknownTask, ValueError, r"Task does not exist: 'x{99}\.\.\."),
     ("\ud800", {}, UnknownTask, ValueError, "ud800"),

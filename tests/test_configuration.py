@@ -11,6 +11,7 @@ from ZODB.broken import find_global
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType, RemoteTaskError
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.retry import RetryPolicy
 from tests.support import PATIENCE, processing
 
 #: A class that was in the database and is gone, and what is left of an object of it.
@@ -109,6 +110,30 @@ def test_bad_values(
     """A value that makes no sense is refused by its own name."""
     service.processorFactory, service.processorArguments = MultiProcessor, arguments
     start_fails(service, error, match)
+    transaction.abort()
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0])
+def test_a_stall_before_the_next_look(service: Any, bound: float) -> None:
+    """Who waits for longer than a stall takes would always be called stalled."""
+    service.stalledAfter = bound
+    start_fails(
+        service, InvalidArgument, r"^stalledAfter: .*longer than the waitTime, 1\.0"
+    )
+    service.stalledAfter = 1.5
+    with processing(service):
+        assert service.isProcessing()
+    transaction.abort()
+
+
+@pytest.mark.parametrize("policy", [None, "3", 2.5, RetryPolicy, True])
+def test_bad_retry_policy(service: Any, policy: Any) -> None:
+    """What is no policy, and no number of retries, is refused."""
+    service.retryPolicy = policy
+    start_fails(service, InvalidType, "^retryPolicy: a RetryPolicy or a number")
+    service.retryPolicy = 2
+    with processing(service):
+        assert service.isProcessing()
     transaction.abort()
 
 

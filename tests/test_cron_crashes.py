@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import transaction
 
+from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.states import QUEUED
-from lovely.remotetask.workers import MOST_CRASHES
 from tests.cron import HOUR, Scene, after, outcomes
 from tests.support import counts
 

@@ -12,6 +12,7 @@ import transaction
 from transaction import TransactionManager
 from ZODB.utils import get_pickle_metadata, p64, u64
 
+from lovely.remotetask.callers import next_job
 from lovely.remotetask.current import Run
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.session import Session
@@ -131,7 +132,7 @@ def test_two_workers_claim_at_a_time(
         taken = []
         for client in both:
             key = client.service._workers.register(client.service)
-            jobs = [client.service._next(None) for _ in range(3)]
+            jobs = [next_job(client.service) for _ in range(3)]
             client.service._workers.claim(client.service, key, jobs)
             taken.append({job.id for job in jobs})
         both[0].commit()

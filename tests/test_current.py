@@ -297,15 +297,17 @@ def test_bad_timeouts(service: Any, bad: Any, error: type[Exception]) -> None:
 
 def test_overdue_jobs_go_on(service: Any, db: Any, gate: Gate, caplog: Any) -> None:
     """A job that is over its time is reported once, and never killed."""
-    jobid, text = service.add("wait", timeout=0), "has used up its time and goes on"
+    jobid = service.add("wait", timeout=0.125)
     transaction.commit()
+    text = f"service: job {jobid} of task 'wait' has used up its time, 0.125 seconds"
     with processing(service):
         wait_until(lambda: text in caplog.text)
         assert ask(db, lambda s: s.getStatus(jobid)) == "processing"
         assert gate.runs[0].overdue > 0
+        assert gate.runs[0].timeout == 0.125
         gate.opened.set()
         wait_for_status(db, jobid, "completed")
-    assert caplog.text.count(f"job {jobid} {text}") == 1
+    assert caplog.text.count(text) == 1
 
 
 def test_progress_is_visible(service: Any, db: Any) -> None:
@@ -329,6 +331,22 @@ def test_progress_is_visible(service: Any, db: Any) -> None:
         more.set()
         wait_for_status(db, jobid, "completed")
         assert ask(db, lambda s: s.progress(jobid)) is None
+
+
+def test_long_messages_are_cut(service: Any) -> None:
+    """What is written while a job runs does not become large."""
+    reported: list[Any] = []
+
+    def tell(length: int) -> None:
+        current().progress(0.5, "x" * length)
+        reported.append(current().reported.message)
+
+    register("tell", tell)
+    for length in (200, 201, 10**6):
+        service.add("tell", length)
+    service.process()
+    cut = "x" * 199 + "\N{HORIZONTAL ELLIPSIS}"
+    assert reported == ["x" * 200, cut, cut]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zope.interface.interface import Method
 
+from lovely.remotetask.interfaces import ITaskService
 from lovely.remotetask.states import COMPLETED, QUEUED, STATUSES, TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "lovely" / "remotetask"
 ARCHITECTURE = DOCS / "explanation" / "architecture.rst"
+FAILURE = DOCS / "explanation" / "failure.rst"
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -116,6 +119,28 @@ def test_invariants_name_their_tests() -> None:
     invariants = [entry for entry in found if not entry[0].startswith("What always")]
     assert len(invariants) >= 7
     assert [what for what, tests in invariants if not REFERENCE.search(tests)] == []
+
+
+def test_failures_name_their_tests() -> None:
+    """Each line on what can fail names the very tests that show what then happens."""
+    lines = re.findall(
+        r"^(\S.*)\n((?:    .*\n|\n(?=    ))+)", text_of(FAILURE), re.MULTILINE
+    )
+    assert len(lines) >= 25
+    found = {what: list(REFERENCE.finditer(then)) for what, then in lines}
+    assert [what for what, named in found.items() if not named] == []
+    loose = [m[0] for named in found.values() for m in named if m["name"] is None]
+    assert loose == []
+
+
+def test_all_attributes_of_a_service_are_listed() -> None:
+    """The reference has a line for each attribute of a service."""
+    _, _, section = text_of(DOCS / "reference" / "services.rst").partition("Attributes")
+    section, _, _ = section.partition("\nRetention\n")
+    members = ITaskService.namesAndDescriptions()
+    names = {name for name, member in members if not isinstance(member, Method)}
+    listed = re.findall(r"^   \* - (``.*``)$", section, re.MULTILINE)
+    assert {n for line in listed for n in re.findall(r"``(\w+)``", line)} >= names
 
 
 def test_map_has_every_module() -> None:

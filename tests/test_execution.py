@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -246,3 +247,41 @@ def test_removed_while_it_runs(service: Any, run_all: Any) -> None:
     run_all()
     assert service.getStatus(jobid) in ("completed", "cancelled")
     assert counts(service) == statuses(service)
+
+
+def test_a_savepoint_is_left_behind(service: Any, run_all: Any) -> None:
+    """Nobody goes back to a savepoint of a job that is over; the next starts clean."""
+    savepoints: list[Any] = []
+
+    def leave(service: Any, jobid: int, input: Any) -> None:
+        service.__parent__["before"] = jobid
+        savepoints.append(transaction.savepoint())
+        service.__parent__["after"] = jobid
+
+    register_full("leave", leave)
+    ids = [service.add(task) for task in ("leave", "fail", "leave")]
+    run_all()
+    statuses = ["completed", "error", "completed"]
+    assert [service.getStatus(jobid) for jobid in ids] == statuses
+    root = service.__parent__
+    assert (root["before"], root["after"]) == (ids[2], ids[2])
+    transaction.commit()
+    assert not any(savepoint.valid for savepoint in savepoints)
+
+
+def test_a_thread_is_left_behind(service: Any, run_all: Any) -> None:
+    """A thread that a task has started lives on, and hinders no other job."""
+    goes = threading.Event()
+    left: list[threading.Thread] = []
+
+    def leave(value: Any) -> None:
+        left.append(threading.Thread(target=goes.wait, args=[20]))
+        left[-1].start()
+
+    register("leave", leave)
+    ids = [service.add("leave"), service.add("echo", 1)]
+    run_all()
+    assert [service.getStatus(jobid) for jobid in ids] == ["completed"] * 2
+    assert left[0].is_alive()
+    goes.set()
+    left[0].join(20)

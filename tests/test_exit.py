@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import ZODB
 from ZODB.FileStorage import FileStorage
 
+from tests.programs import PATIENCE, program
 from tests.races.interleaved import check_committed
 from tests.support import ask
 
@@ -89,5 +91,54 @@ def test_a_job_that_runs_at_the_end(
         )
         assert found == [first, ("queued", 0, 0)]
         assert ask(db, lambda s: s.workers) == []
+    finally:
+        db.close()
+
+
+#: It works until somebody ends it; told whether it listens to SIGTERM.
+SERVER = """
+import signal, sys, threading
+import transaction, ZODB
+from tests.support import put_service, register
+
+begun = threading.Event()
+
+def work(value):
+    print("begun", flush=True)
+    begun.wait(0.3)
+    return "done"
+
+register("work", work)
+service = put_service(ZODB.DB(sys.argv[1]))
+service.add("work")
+transaction.commit()
+if sys.argv[2] == "True":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+service.startProcessing()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("listens", "code", "found"),
+    [
+        (True, 0, ("completed", 1)),
+        (False, -signal.SIGTERM, ("processing", 1)),
+    ],
+)
+def test_told_to_terminate(
+    tmp_path: Path, listens: bool, code: int, found: tuple[str, int]
+) -> None:
+    """SIGTERM kills, unless the program turns it into an exit: then jobs finish."""
+    path = str(tmp_path / "data.fs")
+    with program("-c", SERVER, path, str(listens)) as server:
+        assert server.line() == "begun"
+        server.process.terminate()
+        assert server.process.wait(PATIENCE) == code
+    db = ZODB.DB(FileStorage(path))
+    try:
+        check_committed(db)
+        jobs = ask(db, lambda s: [(j.status, j.attempt) for j in s.jobs.values()])
+        assert jobs == [found]
     finally:
         db.close()

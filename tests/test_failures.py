@@ -76,15 +76,38 @@ def test_any_exception(service: Any, run_all: Any, error: BaseException) -> None
 def test_failures_are_logged(
     service: Any, run_all: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure is logged with the job, the task and the traceback."""
+    """A failure is logged with the service, the job, the task and the traceback."""
     caplog.set_level(logging.INFO, "lovely.remotetask")
     jobid = service.add("fail", "out of order")
     run_all()
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     text = record.getMessage()
     assert record.name == "lovely.remotetask"
-    assert f"job {jobid} of task 'fail' failed" in text
-    assert "RuntimeError: out of order" in text
+    begin = f"service: job {jobid} of task 'fail' failed: RuntimeError: out of order"
+    assert text.startswith(f"{begin}\nTraceback")
+    assert text.endswith("\nRuntimeError: out of order")
+
+
+def test_no_empty_lines_are_logged(
+    service: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is logged of a failure is one block, whatever the exception says."""
+
+    def chain(value: Any) -> None:
+        try:
+            raise ValueError("first\n\n")
+        except ValueError as error:
+            raise TaskError("one\n \n\ntwo\n") if value else KeyError from error
+
+    register("chain", chain)
+    for value in (False, True):
+        service.add("chain", value)
+    service.process()
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "ValueError: first\n" in messages[0]
+    assert messages[1].endswith("failed: one\ntwo")
+    assert not any(not line.strip() for text in messages for line in text.split("\n"))
 
 
 class Unruly(Exception):

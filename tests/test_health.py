@@ -12,7 +12,8 @@ import pytest
 import transaction
 from zope.interface.verify import verifyObject
 
-from lovely.remotetask import processor
+from lovely.remotetask import processor, upkeep
+from lovely.remotetask.callers import next_job
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.health import BUSY, IDLE, SILENT, STALLED, WORKING
 from lovely.remotetask.interfaces import COMPLETED, ITaskService
@@ -279,7 +280,7 @@ def test_many_cancelled_jobs(
     # A worker that looks passes them, and the job is on time then.
     while not service.hasJobsWaiting():
         pass
-    assert service._next(None) is not None
+    assert next_job(service) is not None
     transaction.abort()
 
 
@@ -337,7 +338,7 @@ def test_a_lookout_that_hangs(
 ) -> None:
     """A crew that looks for nothing, while its worker lives, is seen and told once."""
     monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.01)
-    monkeypatch.setattr(processor, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "STALL_SECONDS", 0.05)
     service.processorFactory, service.stalledAfter = MultiProcessor, 0.05
     service.processorArguments = {
         "waitTime": 0.01,
@@ -368,7 +369,7 @@ def test_a_long_job_is_no_stall(
 ) -> None:
     """A worker whose only thread has a job need not look for others."""
     monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.01)
-    monkeypatch.setattr(processor, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "STALL_SECONDS", 0.05)
     goes = threading.Event()
     register("long", lambda value: goes.wait(20))
     service.processorArguments = {"waitTime": 0.01, "heartbeat": 0.05}

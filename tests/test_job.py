@@ -65,3 +65,12 @@ def test_a_new_state_replaces_all(db: Any) -> None:
     job.retry, job.claimant = RetryPolicy(), 5
     transaction.abort()
     assert (job.status, job.retry, job.claimant) == ("queued", None, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["status", "error", "created", "started", "completed", "attempts"]
+)
+def test_what_can_not_be_set(name: str) -> None:
+    """What a job's life consists of is only changed by the library."""
+    with pytest.raises(AttributeError):
+        setattr(full(), name, None)

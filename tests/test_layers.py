@@ -20,40 +20,73 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 #: Names for type checkers alone (``if TYPE_CHECKING:``) are free.
 LAYERS = [
     ["errors", "plugins"],
-    ["signals"],
+    ["signals", "elsewhere", "schemas"],
     ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
-    ["interfaces", "own", "current", "retry", "retention", "zones", "pattern"],
-    ["events", "schedule"],
+    [
+        "interfaces",
+        "own",
+        "current",
+        "retry",
+        "retention",
+        "zones",
+        "pattern",
+        "people",
+    ],
+    ["events", "history", "logs", "schedule"],
     ["calendars"],
     ["planning"],
-    ["attempts", "plan"],
+    ["attempts", "plan", "versions"],
+    ["ancestor"],
     ["basejob"],
     ["task", "job"],
     ["blocks"],
     ["table"],
+    ["failed"],
     ["lanes"],
     ["writers"],
     ["producers"],
     ["queue"],
     ["endings", "queueview", "timetable"],
+    ["claims"],
     ["workers"],
-    ["execution", "health", "pruning"],
-    ["runs", "pace"],
+    ["execution", "health", "listing", "pruning", "checks"],
+    ["rescue"],
+    ["runs", "pace", "callers", "repairs"],
     ["session", "hand"],
-    ["crew"],
+    ["crew", "upkeep"],
     ["processor", "processing"],
     ["cronjobs"],
     ["service"],
+    ["conversion"],
+    ["evolve"],
     ["__init__"],
 ]
 
-#: Above the core, which never imports them; nor do they import each other.  Each
-#: with what it may import besides what the core may.
+#: Above the core, which never imports them; nor do they import each other, but for
+#: the command.  Each with what it may import besides what the core may.
 EXTRAS: dict[str, set[str]] = {
     "testing": set(),
-    "cli": {"click", "rich"},
+    "xmlrpc": {"zope.publisher", "zope.security"},
+    "browser": {
+        "zope.browserpage",
+        "zope.formlib",
+        "zope.location",
+        "zope.publisher",
+        "zope.schema",
+        "zope.security",
+        "zope.traversing",
+    },
+    "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
+    | {"zope.configuration"},
     "cron": {"cronsim"},
+    "generations": {"zope.generations"},
+    "metrics": {"prometheus_client"},
     "postgresql": set(),
+    "principals": {"zope.authentication", "zope.publisher", "zope.security"},
+    "startup": {"zope.app.appsetup"},
+    "tracing": {"opentelemetry"},
+    "web": {"bcrypt", "jinja2", "markupsafe", "pyramid", "waitress"},
+    "zcml": {"zope.configuration", "zope.schema"},
 }
 
 #: The core's dependencies; zope.event is zope.component's own.
@@ -69,6 +102,8 @@ DEPENDENCIES = {
 
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 LEVELS |= dict.fromkeys(EXTRAS, len(LAYERS))
+#: The command starts the others.
+LEVELS["cli"] += 1
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:

@@ -16,6 +16,7 @@ import transaction
 import zope.event
 
 from lovely.remotetask import processor
+from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
 from lovely.remotetask.events import JobFailed
@@ -23,7 +24,7 @@ from lovely.remotetask.own import transact
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
 from lovely.remotetask.task import SimpleTask
-from lovely.remotetask.workers import MOST_CRASHES, Lease
+from lovely.remotetask.workers import Lease
 from tests.races.interleaved import check_committed
 from tests.support import (
     Clocks,
@@ -314,11 +315,8 @@ def test_a_suspect_whose_claim_went_unheard(
     check_committed(db)
 
 
-def test_too_many_crashes(service: Any, db: Any, clocks: Clocks, caplog: Any) -> None:
-    """After several workers were lost with it, a job is in error, and says why."""
-    heard: list[Any] = []
-    zope.event.subscribers.append(heard.append)
-    jobid, other = add(service, "echo", "echo")
+def crash_too_often(db: Any, clocks: Clocks, jobid: int) -> None:
+    """Several workers are lost with a job, one after the other."""
     with closing(Session(db, ["service"])) as watcher:
         watcher.register(1, LEASE)
         for crash in range(1, MOST_CRASHES + 1):
@@ -329,10 +327,32 @@ def test_too_many_crashes(service: Any, db: Any, clocks: Clocks, caplog: Any) ->
             clocks.advance(61)
             look(watcher)
             assert ask(db, lambda s: s.jobs[jobid].crashes) == crash
+
+
+def test_crashes_are_told(service: Any, db: Any, clocks: Clocks, caplog: Any) -> None:
+    """Each crash is logged, and is among the job's attempts."""
+    (jobid,) = add(service, "echo")
+    crash_too_often(db, clocks, jobid)
+    about = f"service: job {jobid} of task 'echo' is"
+    assert caplog.text.count(f"{about} queued again: The worker in process") == 2
+    (error,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert error.getMessage().startswith(f"{about} given up: 3 workers in a row were")
+    attempts = ask(db, lambda s: s.jobs[jobid].attempts)
+    assert [attempt.number for attempt in attempts] == [1, 2, 3]
+    assert {attempt.failure.type for attempt in attempts} == {"WorkerLost"}
+    assert attempts[0].started is None
+    assert attempts[0].ended is not None
+
+
+def test_too_many_crashes(service: Any, db: Any, clocks: Clocks) -> None:
+    """After several workers were lost with it, a job is in error, and says why."""
+    heard: list[Any] = []
+    zope.event.subscribers.append(heard.append)
+    jobid, other = add(service, "echo", "echo")
+    crash_too_often(db, clocks, jobid)
     assert status(db, jobid) == "error"
     assert "3 workers in a row were lost" in ask(db, lambda s: s.getError(jobid))
     assert [e.object.id for e in heard if isinstance(e, JobFailed)] == [jobid]
-    assert caplog.text.count("workers were lost") == MOST_CRASHES
     check_committed(db)
     transaction.begin()
     assert service.retry(jobid)

@@ -13,6 +13,7 @@ from lovely.remotetask import crew, hand, pace
 from lovely.remotetask import processing as background
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.outages import Outages
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.wakeup import Bell
 from tests.races.interleaved import check_committed
@@ -272,8 +273,9 @@ class Late:
 def test_old_news(db: Any, found: int, left: int | None) -> None:
     """That a worker was lost says nothing of the one that has followed it."""
     bell = Bell(db, b"\0" * 8)
-    options = {"open_session": Late, "waitTime": 1, "groupFinish": False}
-    idle: Any = crew.Crew(0, 1, bell=bell, environment=Environment(), **options)  # type: ignore[arg-type]
+    options: Any = {"open_session": Late, "waitTime": 1, "groupFinish": False}
+    options |= {"environment": Environment(), "outages": Outages("service")}
+    idle: Any = crew.Crew(0, 1, bell=bell, **options)
     with pytest.raises(WorkerLost):
         idle._claim(Late(idle, found))
     assert idle.key == left

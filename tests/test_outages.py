@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,7 +24,7 @@ from ZODB.POSException import (
 )
 
 from lovely.remotetask import crew
-from lovely.remotetask.outages import is_outage
+from lovely.remotetask.outages import Outages, is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import COMPLETED
 from tests.races.interleaved import Uncertain
@@ -100,6 +101,27 @@ def test_code_without_a_module() -> None:
     assert not is_outage(caught.value)
 
 
+def test_the_end_of_an_outage_is_told_once(caplog: Any) -> None:
+    """However often it failed, and whoever notices that it answers again."""
+    caplog.set_level(logging.INFO)
+    told = Outages("site/tasks")
+    told.over()
+    told.failed("a thread", KeyError("of the library's own"))
+    told.over()
+    for _ in range(2):
+        told.failed("a thread", ClientDisconnected())
+    told.over()
+    told.over()
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    fails = "a thread: the storage fails, trying again: ClientDisconnected()"
+    assert said == [
+        ("ERROR", "a thread: trying again"),
+        ("WARNING", fails),
+        ("WARNING", fails),
+        ("WARNING", "site/tasks: the storage answers again"),
+    ]
+
+
 def test_a_lost_connection_is_an_outage(service: Any, lose: Lose) -> None:
     """So is what the database's own library raises, through the storage."""
     with pytest.raises(psycopg2.Error) as caught:
@@ -107,8 +129,10 @@ def test_a_lost_connection_is_an_outage(service: Any, lose: Lose) -> None:
     assert is_outage(caught.value)
 
 
-def test_an_outage_is_not_charged(service: Any, db: Any, lose: Lose) -> None:
-    """A job that meets an outage runs again, as if nothing had been."""
+def test_an_outage_is_not_charged(
+    service: Any, db: Any, lose: Lose, caplog: Any
+) -> None:
+    """A job that meets an outage runs again, as if nothing had been; both is said."""
     runs: list[int] = []
 
     def once(service: Any, jobid: int, value: Any) -> None:
@@ -124,6 +148,9 @@ def test_an_outage_is_not_charged(service: Any, db: Any, lose: Lose) -> None:
     job = ask(db, lambda s: (s.jobs[jobid].attempt, s.jobs[jobid].failed))
     assert job == (1, 0)
     assert runs == [1, 1]
+    said = [r.getMessage() for r in caplog.records if r.name == "lovely.remotetask"]
+    assert any(": the storage fails, trying again: " in text for text in said)
+    assert said[-1] == "service: the storage answers again"
 
 
 @pytest.mark.parametrize(

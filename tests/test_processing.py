@@ -111,6 +111,24 @@ def test_trouble_at_the_commit(
     assert ask(db, lambda s: s.count("processing")) == 0
 
 
+def test_a_read_only_database(path: str, tasks: None, caplog: Any) -> None:
+    """A database that can't be written to is tried again, and the processor stops."""
+    db = ZODB.DB(FileStorage(path))
+    put_service(db).add("echo")
+    transaction.commit()
+    transaction.abort()
+    db.close()
+    db = ZODB.DB(FileStorage(path, read_only=True))
+    service = db.open().root()["service"]
+    with processing(service):
+        wait_until(lambda: "ReadOnlyError" in caplog.text)
+        assert service.isProcessing()
+    transaction.begin()
+    assert service.getStatus(1) == "queued"
+    transaction.abort()
+    db.close()
+
+
 def test_no_service_at_the_path(db: Any, caplog: Any) -> None:
     """A processor without a service says so, and looks again until it is there."""
     processor = SimpleProcessor(db, ["later"], waitTime=0.01)
@@ -171,7 +189,7 @@ def test_wait_time_of_nothing(service: Any, db: Any, factory: Any) -> None:
 
 def test_delayed_jobs_wake_it(service: Any, db: Any) -> None:
     """A processor that looks rarely is on time for a delayed job."""
-    service.processorArguments = {"waitTime": 1000}
+    service.processorArguments, service.stalledAfter = {"waitTime": 1000}, 2000
     transaction.commit()
     with processing(service):
         wait_until(lambda: ask(db, lambda s: s.workers))
@@ -197,13 +215,14 @@ def test_jobs_in_order(service: Any, db: Any) -> None:
 
 
 def test_errors_do_not_flood(service: Any, db: Any, caplog: Any) -> None:
-    """A processor that has nothing to do logs nothing."""
+    """A processor logs a line for each job, and nothing while there is none."""
     caplog.set_level(logging.INFO, "lovely.remotetask")
     with processing(service):
         service.add("echo")
         transaction.commit()
         wait_for_status(db, 1, "completed")
-    assert caplog.records == []
+    (line,) = caplog.messages
+    assert line.startswith("service: job 1 of task 'echo' completed in ")
 
 
 def test_other_processors(service: Any, db: Any) -> None:

@@ -13,6 +13,7 @@ from transaction.interfaces import TransientError
 from lovely.remotetask import producers
 from lovely.remotetask.errors import LaneLost
 from lovely.remotetask.producers import pool_of
+from lovely.remotetask.writers import LocalWriter
 from tests.support import (
     FakeEnvironment,
     ask,
@@ -47,6 +48,18 @@ def test_bulk(service: Any) -> None:
     assert counts(service) == {"queued": 3_000}
     assert len(lane.extents) < 10
     assert [job.id for job in service._queue][-3:] == [2_998, 2_999, 3_000]
+
+
+def test_writing_in_place_goes_on_and_on(service: Any) -> None:
+    """One writer in place can append as much as it likes, in any number of blocks."""
+    ids = [service.add("echo", startLater=True) for _ in range(2)]
+    transaction.commit()
+    writer = LocalWriter(service)
+    for moment in range(1_000):
+        job = service.jobs[ids[moment % 2]]
+        job.queue_at(moment)
+        writer.note(job)
+    assert service._lanes.get(writer.key).tail(service.jobs).log_length == 1_000 % 64
 
 
 def test_many_entries_for_older_jobs(service: Any) -> None:

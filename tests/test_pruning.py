@@ -140,6 +140,55 @@ def test_by_number(service: Any, db: Any, session: Session, clocks: Clocks) -> N
     assert counts(service) == {COMPLETED: 5, ERROR: 20, "start later": 1}
 
 
+def test_the_newest_stay(
+    service: Any,
+    db: Any,
+    session: Session,
+    clocks: Clocks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An old job that is over late is removed, and not a newer one instead of it."""
+    monkeypatch.setattr(pruning, "LOOK_SECONDS", 100.0)
+    keep(service, completed=Keep(number=2), cancelled=Keep(age=LATER))
+    waiting = service.add("echo", startLater=True)
+    fill(service, *["echo"] * 40)
+    wait(clocks, 2 * LATER)
+    assert prune(session, db) == [3]
+    service.startJob(waiting)
+    service.process()
+    transaction.commit()
+    for _ in range(3):
+        wait(clocks, PRUNE_SECONDS + 1)
+        prune(session, db)
+        assert {40, 41} <= set(ids(db))
+    wait(clocks, LATER)
+    assert prune(session, db) == [2]
+    assert ids(db) == [40, 41]
+
+
+def test_the_newest_stay_where_older_ones_can_not_go(
+    service: Any, db: Any, session: Session, clocks: Clocks
+) -> None:
+    """Neither are newer ones removed for those that must be left for later."""
+    keep(service, completed=Keep(number=20))
+    for _ in range(200):
+        service.add("echo")
+    transaction.commit()
+    wait(clocks)
+    with closing(Session(db, ["service"])) as busy:
+        key = busy.register(1, Lease())
+        for jobid in busy.claim(key, 16).jobs:
+            busy.run(jobid, key)
+        transaction.begin()
+        service.process()
+        transaction.commit()
+        prune(session, db)
+        assert ids(db) == [*range(1, 17), *range(181, 201)]
+        wait(clocks)
+        assert prune(session, db) == [20]
+    assert ids(db) == list(range(181, 201))
+
+
 def test_by_both(service: Any, db: Any, session: Session, clocks: Clocks) -> None:
     """What passes either limit is removed."""
     keep(service, completed=Keep(age=2.5 * LATER, number=15))
@@ -462,7 +511,7 @@ def test_a_bad_retention_is_told_once(
         transaction.commit()
         wait_until(lambda: ask(db, lambda s: s.count(COMPLETED)) == 1)
     assert caplog.text.count("no jobs are removed: retention: jobs that are") == 1
-    assert "SimpleProcessor of service" in caplog.text
+    assert "service: no jobs are removed" in caplog.text
 
 
 def test_what_fails_is_told(

@@ -119,7 +119,8 @@ def test_what_gives_up_always(error: type[Exception]) -> None:
         *((InvalidArgument, "factor", value) for value in (-1, 0, 0.9, math.inf)),
         *((InvalidArgument, "longest", value) for value in (-1, math.inf, 1e308)),
         *((InvalidArgument, "jitter", value) for value in (-0.1, 1.1, math.nan)),
-        *((InvalidType, "on", value) for value in (None, 3, int, "KeyError", [1])),
+        *((InvalidType, "on", value) for value in (None, 3, int, [1])),
+        (InvalidType, "on", ["KeyError"]),
         (InvalidType, "give_up_on", RuntimeError()),
     ],
 )
@@ -127,6 +128,14 @@ def test_bad_values(error: type[Exception], name: str, value: Any) -> None:
     """What makes no sense in a policy is refused by its name."""
     with pytest.raises(error, match=f"^{name}: "):
         RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("given", ["OSError", b"OSError"])
+def test_the_name_of_an_exception(given: Any) -> None:
+    """The name of a class is no class, and no list of its letters."""
+    wanted = f"such as OSError, are needed, not {given!r}"
+    with pytest.raises(InvalidType, match=f"^on: exception classes, {wanted}"):
+        RetryPolicy(on=given)
 
 
 def test_policies_are_values() -> None:
@@ -263,6 +272,11 @@ def test_in_the_background(service: Any, db: Any, caplog: Any) -> None:
     assert service.getError(badly) == "failure 2"
     assert counts(service) == {"completed": 1, "error": 1}
     assert caplog.text.count("trying again in 0.0") == 4
+    levels = [record.levelname for record in caplog.records]
+    assert sorted(levels) == ["ERROR"] + ["WARNING"] * 4
+    (last,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "failed: RuntimeError: failure 2\nTraceback" in last
+    assert last.endswith("RuntimeError: failure 2")
     check_committed(db)
 
 

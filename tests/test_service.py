@@ -15,6 +15,7 @@ from zope.interface import implementer
 from zope.site.folder import Folder, rootFolder
 from zope.site.site import LocalSiteManager
 
+from lovely.remotetask.callers import next_job
 from lovely.remotetask.interfaces import ITask
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.service import TaskService
@@ -240,7 +241,7 @@ def test_a_processors_job_is_left_alone(service: Any) -> None:
     """What a processor has taken can't be run by a call as well."""
     jobid = service.add("echo", 1)
     key = service._workers.register(service)
-    service._workers.claim(service, key, [service._next(None)])
+    service._workers.claim(service, key, [next_job(service)])
     assert service.processNext(jobid=jobid) is False
     assert service.getStatus(jobid) == "processing"
 

@@ -161,7 +161,7 @@ def test_a_storage_with_snapshots_of_its_own(tasks: None) -> None:
     """Where there are no news from others, jobs of this process run at once."""
     db = ZODB.DB(MVCCMappingStorage())
     service = put_service(db)
-    service.processorArguments = {"waitTime": 60}
+    service.processorArguments, service.stalledAfter = {"waitTime": 60}, 120
     transaction.commit()
     with processing(service):
         jobid = service.add("echo")
@@ -169,6 +169,19 @@ def test_a_storage_with_snapshots_of_its_own(tasks: None) -> None:
         wait_for_status(db, jobid, "completed")
     transaction.abort()
     db.close()
+
+
+def test_a_signal_that_is_lost(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that nobody has heard of is found by the next look."""
+    monkeypatch.setattr(Bell, "ring", lambda bell: None)
+    with processing(service):
+        for _ in range(3):
+            jobid = service.add("echo")
+            transaction.commit()
+            wait_for_status(db, jobid, "completed")
+    transaction.abort()
 
 
 def wait_until_idle(service: Any) -> None:
@@ -191,6 +204,7 @@ def found(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A service that others use too, processed here; it hardly looks for jobs."""
     with site(tmp_path, request.param) as found:
         found.service.processorArguments = {"waitTime": 3600}
+        found.service.stalledAfter = 7200
         transaction.commit()
         with processing(found.service):
             wait_until_idle(found.service)

@@ -14,9 +14,12 @@ from tests.benchmarks import (
     footprint,
     jobs,
     memory,
+    pages,
     processes,
     schedule,
     starts,
+    watched,
+    zopepages,
 )
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measure import FULL, QUICK, Figure, Scale
@@ -38,8 +41,11 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "reach": elsewhere.reach,
     "recovery": elsewhere.recovery,
     "idle": jobs.idle,
+    "metrics": watched.metrics,
     "schedule": schedule.schedule,
     "due": due.due,
+    "pages": pages.pages,
+    "zope-pages": zopepages.zope_pages,
 }
 
 

@@ -173,6 +173,23 @@ def test_clean(here: World) -> None:
         here.service.getStatus(1)
 
 
+def test_remove(here: World) -> None:
+    """Remove takes away one job that is over, and says whether it did."""
+    for task in ("echo", "fail", "echo"):
+        here.service.add(task)
+    here.settle()
+    assert not here.service.remove(1)
+    here.service.process()
+    here.settle()
+    assert here.service.remove(1)
+    assert here.service.remove(2)
+    here.settle()
+    assert list(here.service.jobs) == [3]
+    assert counts(here.service) == statuses(here.service) == {"completed": 1}
+    with pytest.raises(errors.UnknownJob):
+        here.service.remove(1)
+
+
 @pytest.mark.parametrize(
     "status", ["queued", "processing", "start later", "delayed", "cronjob", "gone"]
 )

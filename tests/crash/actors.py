@@ -8,6 +8,7 @@ from typing import Any
 import transaction
 
 from lovely.remotetask.crew import close
+from lovely.remotetask.job import CronJob
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import DELAYED, STARTLATER
 from lovely.remotetask.workers import Lease
@@ -28,11 +29,11 @@ class Actor:
         """Commit new jobs, and say so."""
         ids = [self.service.add(task, Effect(), **how) for _ in range(number)]
         transaction.commit()
-        self._tell("added", *ids)
+        self.tell("added", *ids)
 
     def clean(self) -> None:
         """Say that all may be removed that is over, and do it."""
-        self._tell("removing", *self.service.jobs)
+        self.tell("removing", *self.service.jobs)
         self.service.clean()
         transaction.commit()
 
@@ -51,7 +52,8 @@ class Actor:
                     close(self._session)
                     self._session = Session(self.db, [self.name], key)
 
-    def _tell(self, *words: object) -> None:
+    def tell(self, *words: object) -> None:
+        """Say something to the parent, if there is one."""
         if self._pipe is not None:
             self._pipe.tell(*words)
 
@@ -117,6 +119,7 @@ OF_JOB = ("status", "attempt", "crashes", "failed", "claimant")
 OF_EFFECT = ("done", "ended")
 OF_WORKER = ("key", "held")
 OF_HEAD = ("number", "slot", "index")
+OF_PLAN = ("paused", "late", "changed", "shift")
 
 
 def picture(service: Any) -> dict[str, Any]:
@@ -135,7 +138,19 @@ def picture(service: Any) -> dict[str, Any]:
         "heads": [of(lane.head, OF_HEAD) for lane in service._lanes],
         "requests": list(service._requests),
         "schedule": [jobid for _, jobid in service._schedule],
+        "plans": {job.id: plan_of(job) for job in jobs if isinstance(job, CronJob)},
     }
+
+
+def plan_of(job: CronJob) -> list[Any]:
+    """What there is to a plan; moments are numbers of runs, by the schedule."""
+    plan, schedule = job.plan, job.plan.schedule
+    moments = [
+        None if moment is None else (moment - schedule.anchor) // schedule.interval
+        for moment in (plan.next, plan.place, plan.run_for)
+    ]
+    asked = plan.asked is not None
+    return [*of(plan, OF_PLAN), *moments, asked, len(job.runs), len(job.input.runs)]
 
 
 def of(thing: Any, names: tuple[str, ...]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ class Operation(NamedTuple):
 
     act: Script
     before: Script
+    #: What the process does if it lives on, to finish what it has begun.
+    after: Script = lambda actor: None
     #: What other processes do, one after the other, before they are killed.
     lost: tuple[Script, ...] = ()
 
@@ -72,6 +75,16 @@ def process(actor: Actor) -> None:
 
 def claim_by_hand(actor: Actor) -> None:
     actor.service.claimNextJob()
+    transaction.commit()
+
+
+def run_by_hand(actor: Actor) -> None:
+    """Run what this process has claimed by hand."""
+    transaction.begin()
+    for worker in actor.service.workers:
+        if worker.pid == os.getpid() and not worker.threads:
+            for jobid in worker.held:
+                assert actor.service.processNext(jobid=jobid)
     transaction.commit()
 
 
@@ -160,7 +173,8 @@ OPERATIONS: dict[str, Operation] = {
     "retry": Operation(retry, then(adding("fail until asked", 3), work)),
     "clean": Operation(clean, then(adding("count", 40), work)),
     "process": Operation(process, add),
-    "claim by hand": Operation(claim_by_hand, add),
+    "claim by hand": Operation(claim_by_hand, add, run_by_hand),
+    "run by hand": Operation(run_by_hand, then(add, claim_by_hand)),
     "register": Operation(register, add),
     "beat": Operation(beat, register),
     "claim": Operation(claim, adding("count", 20)),
@@ -175,9 +189,11 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "leave": Operation(leave, then(claimed, run)),
     "work": Operation(work, adding("count", 3)),
-    "rescue": Operation(rescue, register, (then(claimed, run),)),
+    "rescue": Operation(rescue, register, lost=(then(claimed, run),)),
     "give up": Operation(
-        rescue, register, (then(add, claim), *2 * (then(rescue, claim),))
+        rescue, register, lost=(then(add, claim), *2 * (then(rescue, claim),))
     ),
-    "retire": Operation(rescue, register, (then(add_in_three_at_once, work, leave),)),
+    "retire": Operation(
+        rescue, register, lost=(then(add_in_three_at_once, work, leave),)
+    ),
 }

@@ -15,14 +15,16 @@ from transaction.interfaces import TransientError
 from lovely.remotetask import crew, processor
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.service import TaskService
-from lovely.remotetask.states import QUEUED, STARTLATER
+from lovely.remotetask.states import CRONJOB, QUEUED, STARTLATER
 from tests.crash.forks import Pipe
-from tests.crash.jobs import Effect
+from tests.crash.jobs import Effect, new_cron_job
 from tests.crash.server import reconnect_soon
 from tests.storages import Address, open_storage
 
 #: No more jobs than that wait, so that there is an end (and checks are quick).
 WAITING = 30
+#: No more cron jobs than that; they run each second.
+CRON_JOBS = 2
 #: What a transaction meets, beside conflicts, when its server is another one at its
 #: end: that gives oids anew which the first had given, and nobody had used.
 LOST = (ValueError,)
@@ -74,7 +76,7 @@ def told(pipe: Pipe) -> bool:
 
 def produce(service: Any, chance: random.Random, pipe: Pipe) -> None:
     """Do something in a transaction, if there is not too much to do already."""
-    do = chance.choice([add, add, add_several, start, cancel])
+    do = chance.choice([add, add, add, add_several, add_several, start, cancel, cron])
     try:
         transaction.begin()
         if service.count(QUEUED) < WAITING:
@@ -98,6 +100,15 @@ def add(service: Any, chance: random.Random, pipe: Pipe, number: int = 1) -> Non
 def add_several(service: Any, chance: random.Random, pipe: Pipe) -> None:
     """Commit several jobs at once."""
     add(service, chance, pipe, chance.randrange(2, 20))
+
+
+def cron(service: Any, chance: random.Random, pipe: Pipe) -> None:
+    """Commit a cron job, unless there are some."""
+    if service.count(CRONJOB) < CRON_JOBS:
+        jobid = new_cron_job(service, chance.choice(["count", "fail"]), 1.0)
+        pipe.tell("adding", jobid)
+        transaction.commit()
+        pipe.tell("added", jobid)
 
 
 def start(service: Any, chance: random.Random, pipe: Pipe) -> None:

@@ -13,6 +13,7 @@ import pytest
 import ZODB
 
 from tests.crash.actors import Actor, crashes
+from tests.crash.cron import CRON_OPERATIONS
 from tests.crash.forks import Pipe, child
 from tests.crash.jobs import register_tasks
 from tests.crash.kills import TIMEOUT, chosen
@@ -39,6 +40,7 @@ def outlive(address: str, name: str, operation: Operation) -> Callable[[Pipe], N
         actor.persist(operation.act)
         pipe.tell("acted")
         pipe.line()
+        actor.persist(operation.after)
         actor.persist(Actor.work)
         assert actor.session.held() == []
         actor.persist(Actor.leave)
@@ -73,25 +75,35 @@ def serve(
     return there, passed
 
 
-#: What is claimed by hand is lost with its process, and that counts as a crash.
-SURVIVED = [name for name in OPERATIONS if name != "claim by hand"]
-
-
-@pytest.mark.parametrize("operation", SURVIVED)
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_server_killed_at_each_point(operation: str, tmp_path: Path) -> None:
     """Who uses it goes on; nothing is lost, and nothing is done twice."""
+    survive(OPERATIONS[operation], len(operation), tmp_path)
+
+
+@pytest.mark.parametrize("operation", ["work", "run now"])
+def test_server_killed_with_a_cron_job(operation: str, tmp_path: Path) -> None:
+    """No planned run is lost, and none is doubled."""
+    survive(CRON_OPERATIONS[operation], len(operation), tmp_path)
+
+
+def survive(operation: Operation, first: int, path: Path) -> None:
+    """Kill the server at the points of an operation, each on a service of its own.
+
+    ``first`` as in `chosen`.
+    """
     register_tasks()
-    with server(str(tmp_path / "Data.fs")) as found:
+    with server(str(path / "Data.fs")) as found:
         put_services(found.address, "whole")
         there = {}
-        there["whole"], passed = serve(found, "whole", OPERATIONS[operation])
-        numbers = chosen(passed, len(operation))
+        there["whole"], passed = serve(found, "whole", operation)
+        numbers = chosen(passed, first)
         put_services(found.address, *map(str, numbers))
         for number in numbers:
             name = str(number)
-            there[name], _ = serve(found, name, OPERATIONS[operation], number)
+            there[name], _ = serve(found, name, operation, number)
         with opened(found.address) as db:
             for name, ids in there.items():
                 judge(db, name, ids)
-                if not OPERATIONS[operation].lost:
+                if not operation.lost:
                     assert ask(db, crashes, name) == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.states import COMPLETED, ERROR
-from lovely.remotetask.workers import MOST_CRASHES
 from tests.integration.program import notes
 from tests.integration.site import Site, site
 from tests.support import wait_until

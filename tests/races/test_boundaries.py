@@ -9,6 +9,7 @@ import transaction
 from transaction.interfaces import TransientError
 
 from lovely.remotetask.blocks import LOG_SIZE, SLOTS
+from lovely.remotetask.callers import next_job
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.session import Session
 from lovely.remotetask.states import COMPLETED, PROCESSING, QUEUED
@@ -20,7 +21,7 @@ from tests.support import FakeEnvironment, ask, register
 
 def claim_with(client: Any, key: int) -> Any:
     """In a client's transaction: the next job, claimed for a worker."""
-    job = client.service._next(None)
+    job = next_job(client.service)
     client.service._workers.claim(client.service, key, [job])
     return job
 

@@ -30,7 +30,11 @@ CACHES: dict[str, dict[str, Any]] = {
 }
 
 #: What may be logged, from warnings on; more if workers are killed.
-EXPECTED = {"job %s of task %r failed%s: %s", "job %s has used up its time and goes on"}
+EXPECTED = {
+    "%s: job %s of task %r failed: %s",
+    "%s: job %s of task %r failed; trying again in %.3g seconds: %s",
+    "%s: job %s of task %r has used up its time, %g seconds, and goes on",
+}
 CONFLICT = "conflict in a transaction of the library"
 
 

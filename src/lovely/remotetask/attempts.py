@@ -34,9 +34,17 @@ class Failure(NamedTuple):
     def __str__(self) -> str:
         return f"{self.type}: {self.message}\n\n{self.traceback}"
 
+    def for_log(self, *, briefly: bool) -> str:
+        """As ``str``, or the message alone; in both cases without empty lines."""
+        text = self.message if briefly else str(self)
+        return "\n".join(line for line in text.splitlines() if line.strip())
+
 
 class Attempt(NamedTuple):
-    """One try to run a job; ``failure`` is None if it succeeded."""
+    """One try to run a job; ``failure`` is None if it succeeded.
+
+    Where a worker was lost, nobody knows when, or whether, it ``started``.
+    """
 
     number: int
     started: datetime | None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from persistent import Persistent
 
-from lovely.remotetask import states, times
+from lovely.remotetask import ancestor, states, times
 from lovely.remotetask.attempts import Attempt, Failure
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.pickling import check_storable
@@ -44,11 +45,15 @@ class BaseJob(Persistent):
     #: When to try again, and for how long it may run (seconds), if the job says.
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    #: The id of the principal who added it; None if nobody did, but the system.
+    principal: str | None = None
     #: How often it has failed since it was queued by hand.
     failed: int = 0
     #: How many workers were lost while they held the job.
     crashes: int = 0
 
+    #: Where its trace began, if it is traced: kept for `lovely.remotetask.tracing`.
+    _trace: Mapping[str, str] | None = None
     _status = states.QUEUED
     _created = 0
     #: The time of its entry in a lane's log; None where its slot is its place.
@@ -60,7 +65,8 @@ class BaseJob(Persistent):
     _started: int | None = None
     _completed: int | None = None
     #: The last failed attempts: (number, started, ended, type, message, traceback).
-    _failures: tuple[tuple[int, int, int, str, str, str], ...] = ()
+    #: ``started`` is None where a worker was lost.
+    _failures: tuple[tuple[int, int | None, int, str, str, str], ...] = ()
 
     def __init__(
         self, id: int, task: str, input: Any = None, created: int | None = None
@@ -92,11 +98,14 @@ class BaseJob(Persistent):
         }
         return packed, self.task, self.input, self.output, rest or None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        packed, task, input, output, rest = state
-        status, *numbers = _PACKED.unpack(packed)
+    def __setstate__(self, state: tuple[Any, ...] | dict[str, Any]) -> None:
         own = vars(self)
         own.clear()
+        if isinstance(state, dict):
+            own.update(ancestor.attributes(state))
+            return
+        packed, task, input, output, rest = state
+        status, *numbers = _PACKED.unpack(packed)
         own.update(
             pair for pair in zip(_NUMBERS, numbers, strict=True) if pair[1] != _NONE
         )
@@ -193,6 +202,11 @@ class BaseJob(Persistent):
         """
         return status
 
+    @property
+    def waits_since(self) -> int:
+        """Since when it could have been run, when an attempt begins."""
+        return max(self.stamp, self._due or 0)
+
     def begin(self, moment: int) -> None:
         """An attempt begins."""
         self._started = moment
@@ -205,10 +219,20 @@ class BaseJob(Persistent):
 
     def fail(self, failure: Failure, started: int, moment: int) -> None:
         """Note that the attempt failed."""
-        record = (self.attempt, started, moment, *failure)
-        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
+        self._note_failure(failure, started, moment)
         self.failed += 1
         self._end(started, moment)
+
+    def note_crash(self, failure: Failure, moment: int) -> None:
+        """Note that a worker was lost with it: a crash is no failure of the task's.
+
+        Whether the attempt had begun, nobody knows.
+        """
+        self._note_failure(failure, None, moment)
+
+    def _note_failure(self, failure: Failure, started: int | None, moment: int) -> None:
+        record = (self.attempt, started, moment, *failure)
+        self._failures = (*self._failures, record)[-KEPT_FAILURES:]
 
     def _end(self, started: int, moment: int) -> None:
         self._started = started

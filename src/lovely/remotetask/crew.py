@@ -21,7 +21,7 @@ from transaction.interfaces import TransientError
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import WorkerLost
 from lovely.remotetask.hand import Batch, Broken, Hand
-from lovely.remotetask.outages import is_outage
+from lovely.remotetask.outages import Outages, is_outage
 from lovely.remotetask.pace import GROUP_SECONDS
 from lovely.remotetask.session import Session
 from lovely.remotetask.wakeup import Bell
@@ -52,10 +52,12 @@ class Crew:
         waitTime: float,
         groupFinish: bool,
         environment: Environment,
+        outages: Outages,
     ) -> None:
         """``key`` is the worker's; ``waitTime`` how long not to look (seconds).
 
         ``groupFinish``: whether short jobs are finished many to a commit.
+        ``outages``: who is told of what fails.
         """
         #: None while the worker is lost, until there is a new one.
         self.key: int | None = key
@@ -63,6 +65,7 @@ class Crew:
         self._bell = bell
         self._wait_time = waitTime
         self._environment = environment
+        self._outages = outages
         self._hand = Hand(size, environment, groups=groupFinish)
         #: Held by the lookout, and by whoever takes a job from it.
         self._lookout = threading.Lock()
@@ -129,9 +132,9 @@ class Crew:
                 if batch is not None:
                     self._run(session, batch)
             except WorkerLost as error:
-                log.warning("%s", error)
+                log.warning("%s: %s", threading.current_thread().name, error)
             except BaseException as error:
-                log_retry(threading.current_thread().name, error)
+                self._outages.failed(threading.current_thread().name, error)
                 close(session)
                 session = None
                 self._stopped.wait(ERROR_WAIT)
@@ -163,6 +166,7 @@ class Crew:
         except WorkerLost:
             self.drop(key)
             raise
+        self._outages.over()
         self._hand.receive(key, claim.jobs, suspect=claim.suspect)
         if claim.jobs:
             return 0.0
@@ -225,14 +229,6 @@ class Crew:
             elif not isinstance(error, TransientError):
                 self._hand.apart([jobid], Broken(MOST_OUTAGES, error))
             raise
-
-
-def log_retry(what: object, error: BaseException) -> None:
-    """Say that something has failed and is tried again."""
-    if is_outage(error):
-        log.warning("%s: the storage fails, trying again: %r", what, error)
-    else:
-        log.error("%s: trying again", what, exc_info=error)
 
 
 def close(session: Session | None) -> None:

@@ -33,8 +33,8 @@ class CronJobs:
 
         def _writer(self) -> Writer: ...
         def _job(self, jobid: int) -> Job: ...
-        def _check_task(self, task: object) -> None: ...
-        def _check_input(self, task: str, input: Any) -> None: ...
+        def _check_task(self, task: object) -> Any: ...
+        def _check_input(self, name: str, task: Any, input: Any) -> None: ...
         def _add(self, job: Job, status: str) -> int: ...
 
     def addCronJob(  # noqa: PLR0917 - its old, public shape
@@ -58,7 +58,7 @@ class CronJobs:
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
     ) -> int:
-        self._check_task(task)
+        found = self._check_task(task)
         now = self.environment.stamp()
         job = CronJob(
             0,
@@ -81,7 +81,7 @@ class CronJobs:
         )
         job.plan.renew(now)
         job.limit(retry, timeout)
-        self._check_input(task, input)
+        self._check_input(task, found, input)
         return self._add(job, DELAYED if job.plan.single else CRONJOB)
 
     def reschedule(self, jobid: int) -> bool:

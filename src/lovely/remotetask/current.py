@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("lovely.remotetask.job")
 
+#: So many characters of a message are shown.
+MOST_MESSAGE = 200
+
 
 class Progress(NamedTuple):
     """How far a job is: a fraction from 0 to 1, and a message."""
@@ -41,28 +44,30 @@ class Run:
         self._environment = environment
         self._asked = False
         self._deadline: float | None = None
-        self._timeout: float | None = None
+        #: How long it may take, in seconds; None without a limit.
+        self.timeout: float | None = None
         #: What was last reported; None if nothing was.
         self.reported: Progress | None = None
         self.service: TaskService
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        self._told: dict[str, Any] = {}
+        #: What its log records carry.
+        self.context: Mapping[str, Any] = {}
 
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
         """The attempt begins.  ``timeout`` is in seconds, or None."""
         self.service, self.job, self.attempt = service, job, job.attempt
-        self._timeout = timeout
+        self.timeout = timeout
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
         # Read now: threads that the task starts may log, but not use the database.
-        self._told = {
-            "service": service.__name__,
-            "jobid": job.id,
-            "task": job.task,
-            "attempt": job.attempt,
-        }
+        self.context = describe(service, job)
+
+    @property
+    def task(self) -> str:
+        """The name of the job's task; any thread may ask."""
+        return str(self.context.get("task", ""))
 
     def end(self) -> None:
         """The task is over: in a group, it waits for the others to be committed."""
@@ -71,7 +76,7 @@ class Run:
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """Its records carry service, job id, task and attempt."""
-        return _Logger(_log, self._told)
+        return _Logger(_log, self.context)
 
     def ask_to_stop(self) -> None:
         """Someone has cancelled the job; any thread may call this."""
@@ -99,17 +104,22 @@ class Run:
         if self.cancelled:
             raise JobCancelled("The job was cancelled while it was running.")
         if self.overdue:
-            raise JobTimeout(f"The job took longer than {self._timeout:g} seconds.")
+            raise JobTimeout(f"The job took longer than {self.timeout:g} seconds.")
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report how far the job is: a fraction from 0 to 1, and a message.
 
-        Others see it while the job runs, about once a second.  Raise
-        InvalidType (a TypeError) or InvalidArgument (a ValueError).
+        Others see it while the job runs, about once a second.  Of a message with
+        more than 200 characters the first 199 are shown, and an ellipsis.
+
+        Raise InvalidType (a TypeError) or InvalidArgument (a ValueError).
         """
         if times.check_seconds("fraction", fraction, unit="a number") > 1:
             raise InvalidArgument(f"fraction: from 0 to 1, not {fraction!r}.")
-        self.reported = Progress(float(fraction), str(message))
+        text = str(message)
+        if len(text) > MOST_MESSAGE:
+            text = text[: MOST_MESSAGE - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        self.reported = Progress(float(fraction), text)
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
@@ -125,6 +135,22 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
 _current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
 
 
+def describe(service: TaskService, job: Job) -> dict[str, Any]:
+    """What log records of a run carry."""
+    return {
+        "service": service.__name__,
+        "jobid": job.id,
+        "task": job.task,
+        "attempt": job.attempt,
+    }
+
+
+def context() -> Mapping[str, Any]:
+    """What log records of the run in this thread carry; nothing if there is none."""
+    run = _current.get()
+    return {} if run is None else run.context
+
+
 def current() -> Run:
     """The job that is being run: its ``service``, ``job``, ``attempt``, ``logger``,
     and ``checkCancelled()`` and ``progress(fraction, message)``.
@@ -135,6 +161,20 @@ def current() -> Run:
     if run is None:
         raise NotInTask("No job is being run here: current() is for tasks.")
     return run
+
+
+#: What other modules put around each attempt, within the transaction that it runs in:
+#: called with the `Run`, for a context manager.
+wrappers: list[Callable[[Run], AbstractContextManager[object]]] = []
+
+
+@contextmanager
+def wrapped(run: Run) -> Iterator[None]:
+    """Within is the attempt, its task and its output."""
+    with ExitStack() as stack:
+        for wrapper in wrappers:
+            stack.enter_context(wrapper(run))
+        yield
 
 
 @contextmanager

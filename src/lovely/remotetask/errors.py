@@ -8,6 +8,7 @@ built-in exception too.
 from __future__ import annotations
 
 from transaction.interfaces import TransientError
+from ZODB.POSException import POSError
 
 #: A message shows so much of what was given, at most (characters).
 MOST_SHOWN = 100
@@ -62,8 +63,9 @@ class UnknownTask(RemoteTaskError, ValueError):
     """No task is registered under the name that was asked for.
 
     Raised by ``add``; a job whose task has gone by the time it runs fails with
-    it.  Register the task as a named utility for the service's
-    ``taskInterface``.
+    it.  Register the task in every process that adds or runs its jobs, with the
+    decorator ``task`` or as a named utility for the service's ``taskInterface``,
+    and import the module that does so.
     """
 
     def __init__(self, name: str) -> None:
@@ -72,8 +74,10 @@ class UnknownTask(RemoteTaskError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"Task does not exist: {shown(self.name)}. Register it as a named "
-            "utility for the task interface of this service."
+            f"Task does not exist: {shown(self.name)}. Register it, with "
+            f"@task({shown(self.name)}) above a function or with provideUtility(..., "
+            f"ITask, name={shown(self.name)}), and import the module where that is "
+            "done in each process that adds or runs such jobs."
         )
 
 
@@ -140,6 +144,45 @@ class WorkerLost(RemoteTaskError):
     """
 
 
+class SchemaNotMet(InvalidArgument):
+    """An input or an output does not meet the schema of its task.
+
+    Raised by ``add`` and ``addCronJob`` for an input; a job whose task returns such
+    an output fails with it.  ``problems`` names the fields and says what is wrong
+    with each: pairs of str; the name is ``''`` for what concerns several.
+    """
+
+    def __init__(
+        self, what: str, schema: str, problems: tuple[tuple[str, str], ...]
+    ) -> None:
+        super().__init__(what, schema, problems)
+        self.what, self.schema, self.problems = what, schema, problems
+
+    def __str__(self) -> str:
+        wrong = [f"{name}: {why}" if name else why for name, why in self.problems]
+        schema = self.schema or "its schema"
+        return f"{self.what} does not meet {schema}. {'; '.join(wrong)}."
+
+
+class PrincipalGone(RemoteTaskError, LookupError):
+    """The principal for whom a job is to be run is not known any more.
+
+    The job fails with it, and is not tried again by itself.  Add the job anew as
+    somebody else, or let its task or the service run it as the system:
+    ``runAs='system'``.
+    """
+
+    def __init__(self, principal: str) -> None:
+        super().__init__(principal)
+        self.principal = principal
+
+    def __str__(self) -> str:
+        return (
+            f"The principal {self.principal!r}, who added the job, is not known here "
+            "any more."
+        )
+
+
 class NotInDatabase(RemoteTaskError, LookupError):
     """The service has to be in a database for this.
 
@@ -153,6 +196,51 @@ class ServiceNotFound(RemoteTaskError, LookupError):
 
     The path is a list of names, from the root folder of the application or
     from the root of the database.
+    """
+
+
+class DatabaseTooOld(RemoteTaskError, POSError):
+    """A service is as an older version of this library left it.
+
+    Nothing can be done with it before it has been converted:
+    ``lovely.remotetask.evolve.evolve(db)`` does that, or goes on with it.
+    """
+
+    def __init__(self, name: str, version: int, needed: int) -> None:
+        super().__init__(name, version, needed)
+        self.name, self.version, self.needed = name, version, needed
+
+    def __str__(self) -> str:
+        return (
+            f"Task service {self.name!r} has state of version {self.version}; this "
+            f"is {self.needed}. Convert it, with the application stopped: "
+            "lovely.remotetask.evolve.evolve(db)"
+        )
+
+
+class DatabaseTooNew(RemoteTaskError, POSError):
+    """A service has been written by a newer version of this library.
+
+    Install that version, or a later one, here too.
+    """
+
+    def __init__(self, name: str, version: int, known: int) -> None:
+        super().__init__(name, version, known)
+        self.name, self.version, self.known = name, version, known
+
+    def __str__(self) -> str:
+        return (
+            f"Task service {self.name!r} has state of version {self.version}; this "
+            f"code knows versions up to {self.known}. Install a newer "
+            "lovely.remotetask."
+        )
+
+
+class CannotConvert(RemoteTaskError):
+    """Something in an old database can't be converted.
+
+    What has been converted so far is kept; nothing is lost.  Mend what the message
+    says, and go on with ``lovely.remotetask.evolve.evolve(db)``.
     """
 
 

@@ -1,8 +1,8 @@
-"""Running a job that has been claimed: what is common, and the caller's way.
+"""Running a job that has been claimed: what is common to all ways.
 
-`run_here` runs a job in the caller's transaction; `lovely.remotetask.runs` has the
-ways of workers.  All have one meaning: either what the task wrote and the end of
-the job are one commit, or the writes are undone and the failure is noted.
+`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` those of
+workers.  All have one meaning: either what the task wrote and the end of the job are
+one commit, or the writes are undone and the failure is noted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transaction.interfaces import NoTransaction, TransientError
+from transaction.interfaces import NoTransaction
 from zope.event import notify
 
 from lovely.remotetask import events, times
-from lovely.remotetask.current import Run, running
+from lovely.remotetask.current import Run, describe, running, wrapped, wrappers
 from lovely.remotetask.endings import end
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -28,20 +28,17 @@ from lovely.remotetask.errors import (
     UnknownTask,
 )
 from lovely.remotetask.job import Failure, Job
-from lovely.remotetask.own import pause
-from lovely.remotetask.pickling import check_changes, check_storable
+from lovely.remotetask.people import act_for
+from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.retry import RetryPolicy, check_policy
-from lovely.remotetask.sites import Surroundings
+from lovely.remotetask.schemas import check_schema
+from lovely.remotetask.sites import Surroundings, name_of
 from lovely.remotetask.states import (
     CANCELLED,
     COMPLETED,
     DELAYED,
     ERROR,
-    PROCESSING,
-    TRANSITIONS,
 )
-from lovely.remotetask.times import Clock
-from lovely.remotetask.workers import put_back, start_attempts
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -50,51 +47,6 @@ log = logging.getLogger("lovely.remotetask")
 
 #: How often a job that meets a conflict runs again at once.
 TRANSIENT_TRIES = 10
-
-
-def run_here(service: TaskService, jobid: int, clock: Clock | None = None) -> None:
-    """Run a claimed job in the caller's thread and transaction.
-
-    ``clock`` is what it was claimed by, if not the system's.
-
-    A conflict that the task raises makes it run again.  KeyboardInterrupt goes
-    to the caller, and the job is queued as before.  Raise RollbackImpossible.
-    """
-    run = Run(service.environment)
-    for tried in range(TRANSIENT_TRIES + 1):
-        undo = _undo_point(service)
-        started = service.environment.stamp()
-        try:
-            _attempt_here(service, jobid, run, started, clock)
-            return
-        except BaseException as error:
-            undo()
-            if isinstance(error, KeyboardInterrupt):
-                _give_back(service, jobid)
-                raise
-            failed = Failed.of(error, started)
-            if not isinstance(error, TransientError):
-                break
-        pause(service.environment, tried)
-    job = _still_claimed(service, jobid, clock)
-    if job is not None:
-        fail(service, job, failed)
-
-
-def _attempt_here(
-    service: TaskService, jobid: int, run: Run, started: int, clock: Clock | None
-) -> None:
-    jar = service._p_jar
-    with Surroundings(service) as surroundings:
-        output = call_task(service, service.jobs[jobid], run, started)
-        surroundings.renew()
-        if jar is not None:
-            current_transaction(jar.transaction_manager)
-        job = _still_claimed(service, jobid, clock)
-        if job is not None:
-            complete(service, job, output, started)
-    if jar is not None:
-        check_changes(jar)
 
 
 class Failed(NamedTuple):
@@ -118,50 +70,74 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
         task = service._task(name)
         run.begin(service, job, _timeout(task, job))
         job.begin(started)
-        notify(events.JobStarted(job, service))
-        output = task(service, job.id, job.input)
-    check_storable(output, f"The output of task {name!r}", service._p_jar)
+        act_for(service, job, task)
+        if not wrappers:
+            return _output_of(service, job, task)
+        with wrapped(run):
+            return _output_of(service, job, task)
+
+
+def _output_of(service: TaskService, job: Job, task: Any) -> Any:
+    notify(events.JobStarted(job, service))
+    output = task(service, job.id, job.input)
+    what = f"The output of task {job.task!r}"
+    check_schema(getattr(task, "outputSchema", None), output, what)
+    check_storable(output, what, service._p_jar)
     # The task may have changed it, and it is stored with the output.
-    check_storable(job.input, f"The input of task {name!r}", service._p_jar)
+    check_storable(job.input, f"The input of task {job.task!r}", service._p_jar)
     return output
 
 
-def complete(service: TaskService, job: Job, output: Any, started: int) -> None:
+def complete(
+    service: TaskService, job: Job, output: Any, started: int
+) -> events.RunEnded:
     """The job is over, and well; within the surroundings of its task."""
-    job.succeed(output, started, service.environment.stamp())
+    now = service.environment.stamp()
+    ended = events.RunEnded(service, job, started)
+    job.succeed(output, started, now)
     end(service, job, COMPLETED)
     notify(events.JobCompleted(job, service))
+    return ended.end(COMPLETED, now)
 
 
-def fail(service: TaskService, job: Job, failed: Failed) -> None:
+def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:
     """The attempt failed: try again later, or the job is over."""
     now = service.environment.stamp()
+    ended = events.RunEnded(service, job, failed.started)
+    tags = describe(service, job)
     job.fail(failed.failure, failed.started, now)
+    shown = name_of(service), job.id, job.task
     if isinstance(failed.error, JobCancelled) or job.id in service._requests:
         end(service, job, CANCELLED)
-        log.info("job %s of task %r was cancelled", job.id, job.task)
+        log.info("%s: job %s of task %r was cancelled", *shown, extra=tags)
         announce_cancelled(service, job)
-        return
+        return ended.end(CANCELLED, now)
     pause = _policy(service, job).pause(
         failed.error, job.failed, service.environment.random()
     )
     if pause is not None and not job.has_time_until(times.later(now, pause)):
         pause = None
-    again = "" if pause is None else f"; trying again in {pause:.3g} seconds"
     # A task that gives up by itself has said all; else the traceback is needed.
-    told = isinstance(failed.error, TaskError)
-    reason = failed.failure.message if told else failed.failure
-    log.error("job %s of task %r failed%s: %s", job.id, job.task, again, reason)
+    reason = failed.failure.for_log(briefly=isinstance(failed.error, TaskError))
     if pause is None:
+        log.error("%s: job %s of task %r failed: %s", *shown, reason, extra=tags)
         end(service, job, ERROR)
         announce_failure(service, job)
-    else:
-        job.wait_until(times.later(now, pause), relative=True)
-        job.queue_at(now)
-        # No worker was lost with this attempt, so the row of crashes has ended.
-        job.crashes = 0
-        service._workers.let_go(job)
-        service._writer().enqueue(job, DELAYED)
+        return ended.end(ERROR, now)
+    log.warning(
+        "%s: job %s of task %r failed; trying again in %.3g seconds: %s",
+        *shown,
+        pause,
+        reason,
+        extra=tags,
+    )
+    job.wait_until(times.later(now, pause), relative=True)
+    job.queue_at(now)
+    # No worker was lost with this attempt, so the row of crashes has ended.
+    job.crashes = 0
+    service._workers.let_go(job)
+    service._writer().enqueue(job, DELAYED)
+    return ended.end(DELAYED, now)
 
 
 def _policy(service: TaskService, job: Job) -> RetryPolicy:
@@ -204,33 +180,19 @@ def announce_failure(service: TaskService, job: Job) -> None:
 
 
 def _announce(service: TaskService, event: events.JobEvent) -> None:
-    undo = _undo_point(service)
+    undo = undo_point(service)
     try:
         with Surroundings(service):
             notify(event)
     except BaseException as error:
-        log.exception("error in a subscriber to %r", event)
+        tags = describe(service, event.object)
+        log.exception(
+            "%s: error in a subscriber to %r", name_of(service), event, extra=tags
+        )
         undo()
         main = threading.current_thread() is threading.main_thread()
         if isinstance(error, KeyboardInterrupt) and main:
             raise
-
-
-def _still_claimed(service: TaskService, jobid: int, clock: Clock | None) -> Job | None:
-    """The job, claimed again if the task ended the caller's transaction.
-
-    None if the job was added, or taken, by what the task has aborted.
-    """
-    job = service.jobs.get(jobid)
-    if job is not None and PROCESSING in TRANSITIONS[job.status]:
-        start_attempts(service, [job], None, clock)
-    return job if job is not None and job.status == PROCESSING else None
-
-
-def _give_back(service: TaskService, jobid: int) -> None:
-    job = service.jobs.get(jobid)
-    if job is not None and job.status == PROCESSING:
-        put_back(service, job)
 
 
 def current_transaction(manager: Any) -> Any:
@@ -241,7 +203,7 @@ def current_transaction(manager: Any) -> Any:
         return manager.begin()
 
 
-def _undo_point(service: TaskService) -> Callable[[], None]:
+def undo_point(service: TaskService) -> Callable[[], None]:
     """A function that takes back all writes from now on.
 
     Without a database there is nothing to take them back with.

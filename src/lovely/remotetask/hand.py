@@ -54,7 +54,8 @@ class Hand:
         #: Protects all of it; held for moments only.
         self._lock = threading.Lock()
         self._waiting: deque[Claimed] = deque()
-        self._returning: list[int] = []
+        #: What goes back to the queue just now, if that can be committed.
+        self._returning: list[Claimed] = []
         self._running: list[Batch] = []
         #: When a thread last took a job, or some were claimed.
         self._moved = 0.0
@@ -76,15 +77,18 @@ class Hand:
     def wants(self) -> tuple[int, set[int], bool]:
         """What to claim: how many, which jobs are in hand, whether a suspect may be."""
         with self._lock:
-            runs = self._runs()
-            room = max(self._pace.in_hand() - len(runs), 1)
-            return room, {*runs, *self._returning}, self._suspect is None
+            room = max(self._pace.in_hand() - len(self._runs()), 1)
+            return room, self._in_hand(), self._suspect is None
 
     def receive(self, key: int, jobids: list[int], *, suspect: bool) -> None:
-        """Jobs were claimed for a worker; ``suspect`` if that is what the first is."""
+        """Jobs were claimed for a worker; ``suspect`` if that is what the first is.
+
+        What is in hand already was given back, though that was reported as failed.
+        """
         with self._lock:
             self._moved = self._environment.monotonic()
-            self._waiting.extend(Claimed(jobid, key) for jobid in jobids)
+            new = [jobid for jobid in jobids if jobid not in self._in_hand()]
+            self._waiting.extend(Claimed(jobid, key) for jobid in new)
             if suspect:
                 self._suspect = jobids[0]
 
@@ -124,14 +128,13 @@ class Hand:
             if over:
                 seconds = self._environment.monotonic() - batch.since
                 self._pace.took(seconds, len(over))
-            for jobid in over:
-                self._alone.pop(jobid, None)
-            return self._let_go_of_suspect(batch.runs if lost else over)
+            return self._let_go(batch.runs if lost else over)
 
     def give_up(self) -> None:
         """The worker is lost, and so is what it has claimed."""
         with self._lock:
             self._take_all()
+            self._returned()
             self._alone.clear()
 
     def take_all(self) -> list[int]:
@@ -143,15 +146,27 @@ class Hand:
     def take_late(self) -> Iterator[list[int]]:
         """Take back what has waited for too long for a thread.
 
-        Within, the jobs still count as being in hand.
+        Within, the jobs still count as being in hand; and they are so afterwards, if
+        they could not be given back.
         """
         with self._lock:
-            waited = self._environment.monotonic() - self._moved
-            self._returning = self._take_all() if waited > PATIENCE else []
+            if self._environment.monotonic() - self._moved > PATIENCE:
+                self._returning = list(self._waiting)
+                self._waiting.clear()
+            late = [claimed.jobid for claimed in self._returning]
         try:
-            yield self._returning
-        finally:
-            self._returning = []
+            yield late
+        except BaseException:
+            with self._lock:
+                self._waiting.extendleft(reversed(self._returning))
+                self._returning = []
+            raise
+        with self._lock:
+            self._returned()
+
+    def _in_hand(self) -> set[int]:
+        claimed = (*self._waiting, *self._returning)
+        return {*self._runs(), *(jobid for jobid, _ in claimed)}
 
     def _runs(self) -> dict[int, Run]:
         runs: dict[int, Run] = {}
@@ -175,10 +190,17 @@ class Hand:
     def _take_all(self) -> list[int]:
         jobs = [claimed.jobid for claimed in self._waiting]
         self._waiting.clear()
-        self._let_go_of_suspect(jobs)
+        self._let_go(jobs)
         return jobs
 
-    def _let_go_of_suspect(self, jobids: Collection[int]) -> bool:
+    def _returned(self) -> None:
+        self._let_go([claimed.jobid for claimed in self._returning])
+        self._returning = []
+
+    def _let_go(self, jobids: Collection[int]) -> bool:
+        """Jobs are not in hand any more; whether the suspect was among them."""
+        for jobid in jobids:
+            self._alone.pop(jobid, None)
         gone = self._suspect in jobids
         if gone:
             self._suspect = None

@@ -36,17 +36,28 @@ __all__ = [
     "IJobEvent",
     "IJobFailed",
     "IJobStarted",
+    "IJobsRescued",
     "IProcessor",
+    "IRunEnded",
+    "IStartRemoteTasksEvent",
     "ITask",
     "ITaskService",
 ]
 
 
 class ITask(Interface):
-    """A named callable, registered as a utility."""
+    """A named callable, registered as a utility.
 
-    inputSchema = Attribute("An interface that the input provides, or None.")
-    outputSchema = Attribute("An interface that the output provides, or None.")
+    It may also have attributes ``retry`` (a RetryPolicy or a number of retries),
+    ``timeout`` (seconds) and ``runAs`` (see `ITaskService`), for all of its jobs.
+    """
+
+    inputSchema = Attribute(
+        "What inputs have to meet: an interface with fields of zope.schema, or a "
+        "field; None for no check.  A dict has the fields as items, another object as "
+        "attributes."
+    )
+    outputSchema = Attribute("What outputs have to meet, likewise.")
 
     def __call__(service, jobid, input):
         """Do the work of one job and return its output.
@@ -104,6 +115,11 @@ class ITaskService(Interface):
         "By default that is what is in error; the rest is kept for 30 days."
     )
 
+    runAs = Attribute(
+        "For whom jobs are run: ``'adder'``, the principal who added the job, or "
+        "``'system'``; unless its task has a ``runAs``."
+    )
+
     workers = Attribute(
         "Who processes the service, in any process: a list of "
         "`lovely.remotetask.workers.WorkerInfo`."
@@ -154,8 +170,8 @@ class ITaskService(Interface):
             `lovely.remotetask.current`.  Otherwise the task's holds.
 
         Raise UnknownTask (a ValueError), InvalidType (a TypeError),
-        InvalidArgument (a ValueError) or Unpicklable (a TypeError).  After an
-        error nothing is added, and the transaction can go on.
+        InvalidArgument (a ValueError), SchemaNotMet (a ValueError) or Unpicklable (a
+        TypeError).  After an error nothing is added, and the transaction can go on.
         """
 
     def addCronJob(  # noqa: PLR0917 - its old, public shape
@@ -210,9 +226,9 @@ class ITaskService(Interface):
             or ``'queue'`` one more to begin then.
 
         Give just one kind of schedule.  Raise UnknownTask (a ValueError),
-        InvalidArgument (a ValueError), InvalidType (a TypeError), Unpicklable (a
-        TypeError), or NotInstalled if nothing is there that reads ``cron``.  After
-        an error nothing is added.
+        InvalidArgument (a ValueError), InvalidType (a TypeError), SchemaNotMet (a
+        ValueError), Unpicklable (a TypeError), or NotInstalled if nothing is there
+        that reads ``cron``.  After an error nothing is added.
         """
 
     def reschedule(jobid):
@@ -264,6 +280,12 @@ class ITaskService(Interface):
         Return True if it was, else False.  Raise UnknownJob (a KeyError).
         """
 
+    def remove(jobid):
+        """Remove a job that is over.
+
+        Return True if it was over, else False.  Raise UnknownJob (a KeyError).
+        """
+
     def retryAll():
         """`retry` all jobs that are in error; return how many."""
 
@@ -303,6 +325,19 @@ class ITaskService(Interface):
         ValueError) for what is no status.
         """
 
+    def history(minutes=60):
+        """What became of the runs of the last minutes, up to and with this one.
+
+        A list of `lovely.remotetask.history.Minute`, one for each minute, the oldest
+        first.  Workers keep it for a day, in all processes; what was run by `process`
+        and `processNext` is not in it.
+
+        ``minutes``
+            how many, an int from 1 to 1440.
+
+        Raise InvalidArgument (a ValueError) or InvalidType (a TypeError).
+        """
+
     def hasJobsWaiting(now=None):
         """Whether a job is due: queued, or scheduled for no later than now."""
 
@@ -329,11 +364,11 @@ class ITaskService(Interface):
 
         Needed after each start of the process.  A service that is being
         processed in this process stays so; one without a ``__parent__`` is
-        left alone.
+        left alone, which is logged.
 
         Raise NotInDatabase; InvalidType (a TypeError) or InvalidArgument (a
-        ValueError) if `processorFactory`, `processorArguments`, `retention` or
-        `stalledAfter` make no sense.
+        ValueError) if `processorFactory`, `processorArguments`, `retention`,
+        `retryPolicy` or `stalledAfter` make no sense.
         Then nothing has been started.
         """
 
@@ -371,6 +406,10 @@ class IJob(Interface):
         "The last failure as text (type, message, traceback), or None; None "
         "too once the job has completed."
     )
+    principal = Attribute(
+        "The id of the principal who added the job, a str; None if it was the "
+        "system, or if nothing here knows principals."
+    )
     created = Attribute("When the job was added.")
     started = Attribute("When its last attempt began, or None.")
     completed = Attribute("When its last attempt ended, or None.")
@@ -378,7 +417,8 @@ class IJob(Interface):
     attempt = Attribute("How many attempts have begun, an int.")
     attempts = Attribute(
         "The last attempts, oldest first: a tuple of "
-        "`lovely.remotetask.job.Attempt` (number, started, ended, failure)."
+        "`lovely.remotetask.job.Attempt` (number, started, ended, failure).  Where a "
+        "worker was lost, the failure says so, and ``started`` is None."
     )
 
 
@@ -474,6 +514,15 @@ class IProcessor(Interface):
         """
 
 
+class IStartRemoteTasksEvent(Interface):
+    """Services are to be processed from now on: the start-up follows directives."""
+
+    database = Attribute("The ZODB.DB that the services are in.")
+    serviceNames = Attribute(
+        "What to start, a list of ``SITE@SERVICE``; None for what is configured."
+    )
+
+
 class IJobEvent(IObjectEvent):
     """Something happened to a job, in the current transaction.
 
@@ -504,3 +553,35 @@ class IJobFailed(IJobEvent):
 
 class IJobCancelled(IJobEvent):
     """The job was cancelled."""
+
+
+class IRunEnded(Interface):
+    """A worker has ended an attempt to run a job, and that is committed.
+
+    Of plain values, outside of any transaction, in the worker's process.  What
+    subscribers raise is logged.
+    """
+
+    service = Attribute("The name of the service, a str.")
+    jobid = Attribute("The job's id, an int.")
+    task = Attribute("The name of the task, a str.")
+    attempt = Attribute("Which attempt it was, an int from 1 on.")
+    outcome = Attribute(
+        "``completed``; ``error`` if it failed for good; ``delayed`` if it failed and "
+        "is tried again; or ``cancelled``."
+    )
+    started = Attribute("When it began, in microseconds since the epoch.")
+    moment = Attribute("When it ended, likewise.")
+    waited = Attribute("Seconds from when it was due to when it began, a float.")
+    ran = Attribute("Seconds that it took, a float.")
+
+
+class IJobsRescued(Interface):
+    """A worker has taken back what lost workers held, and that is committed.
+
+    As for `IRunEnded`.
+    """
+
+    service = Attribute("The name of the service, a str.")
+    queued = Attribute("The ids of the jobs that are queued again, a list.")
+    failed = Attribute("The ids of those that are in error, a list.")

@@ -220,6 +220,11 @@ class CronJob(Job):
                 f"It was to run at {self.runFor}; by its policy, it is too late now."
             )
 
+    @property
+    def waits_since(self) -> int:
+        planned = self.plan.run_for
+        return self.stamp if self.failed or planned is None else planned
+
     def has_time_until(self, moment: int) -> bool:
         planned = self.plan.planned
         return planned is None or moment + self.plan.shift < planned

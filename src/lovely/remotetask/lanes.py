@@ -23,6 +23,7 @@ from BTrees.LOBTree import LOBTree
 from persistent import Persistent
 
 from lovely.remotetask.blocks import NOTHING, Block, Tally, add_up
+from lovely.remotetask.failed import FailedJobs
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.table import JobTable
 
@@ -56,9 +57,15 @@ class Sequence(Persistent):
 
     number = 0
     lane = 0
+    #: From this number on, some are taken: those that are free begin beyond.  In
+    #: converted databases only.
+    end: int | None = None
+    beyond = 0
 
     def take(self, count: int) -> int:
         """The first of ``count`` new block numbers."""
+        if self.end is not None and self.number + count > self.end:
+            self.number, self.end = self.beyond, None
         self.number += count
         return self.number - count
 
@@ -141,7 +148,10 @@ class _Chain:
 
 
 class Lanes(Persistent):
-    """All lanes of a service, and its counts by status."""
+    """All lanes of a service, its counts by status, and which jobs are in error."""
+
+    #: None in services that were stored by older versions, until a worker has begun.
+    failed: FailedJobs | None = None
 
     def __init__(self) -> None:
         self._lanes: LOBTree[Lane] = LOBTree()
@@ -193,6 +203,12 @@ class Lanes(Persistent):
         tails = (lane.tail(self.table) for lane in self)
         oids = {tail._p_oid for tail in tails if tail is not None and tail._p_oid}
         return frozenset({*oids, *self.table.growing()})
+
+    def index_failed(self) -> FailedJobs:
+        """Which jobs are in error; begun now if that was not kept before."""
+        if self.failed is None:
+            self.failed = FailedJobs(self.table, rest=0)
+        return self.failed
 
     def total(self) -> int:
         """How many jobs there are."""

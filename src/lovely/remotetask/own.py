@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,8 +22,20 @@ TRIES = 30
 LONGEST_PAUSE = 0.25
 
 
+_met = 0
+_lock = threading.Lock()
+
+
+def conflicts() -> int:
+    """How many conflicts this process has met that were, or are, tried again."""
+    return _met
+
+
 def pause(environment: Environment, tried: int) -> None:
     """Wait before a conflict is tried again: at random, longer each time."""
+    global _met  # noqa: PLW0603 - there is one process
+    with _lock:
+        _met += 1
     most = min(LONGEST_PAUSE, 0.002 * 2**tried)
     environment.sleep(most * environment.random())
 

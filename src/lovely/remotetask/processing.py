@@ -13,7 +13,9 @@ from weakref import WeakKeyDictionary
 from ZODB.broken import Broken
 
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retention import check_retention
+from lovely.remotetask.retry import check_policy
 from lovely.remotetask.sites import database_of, path_of
 from lovely.remotetask.times import check_seconds
 
@@ -92,19 +94,29 @@ def start(service: TaskService) -> None:
         previous = found.get(tuple(path))
         if previous is not None and previous.running:
             return
-        processor = _make(service, db, path)
+        processor = make_processor(service, db, path)
         found[tuple(path)] = Background(processor, service._threadName(), previous)
 
 
-def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
-    """The processor that a service asks for.
+def make_processor(
+    service: TaskService,
+    db: Any,
+    path: Sequence[str],
+    factory: Any = None,
+    arguments: Any = None,
+) -> Any:
+    """The processor that a service asks for, or one of another kind.
 
     Raise InvalidType or InvalidArgument, which name the attribute to change.
     """
     check_retention(service.retention)
-    check_seconds("stalledAfter", service.stalledAfter)
-    factory = _check_factory(service.processorFactory)
-    arguments = _check_arguments(service.processorArguments)
+    check_policy("retryPolicy", service.retryPolicy)
+    check_run_as(service.runAs)
+    stall = check_seconds("stalledAfter", service.stalledAfter)
+    factory = _check_factory(factory or service.processorFactory)
+    arguments = _check_arguments(
+        service.processorArguments if arguments is None else arguments
+    )
     try:
         processor = factory(db, path, **arguments)
     except InvalidType:
@@ -118,7 +130,17 @@ def _make(service: TaskService, db: Any, path: Sequence[str]) -> Any:
             f"processorFactory: {_name(factory)} returned {processor!r}, which is no "
             "processor: it can't be called."
         )
+    _check_patience(stall, getattr(processor, "waitTime", None))
     return processor
+
+
+def _check_patience(stall: float, wait_time: object) -> None:
+    """A worker may wait between two looks, without being called stalled."""
+    if isinstance(wait_time, (int, float)) and stall <= wait_time:
+        raise InvalidArgument(
+            f"stalledAfter: seconds that are longer than the waitTime, {wait_time!r}, "
+            f"are needed, not {stall!r}."
+        )
 
 
 def _check_factory(factory: Any) -> Any:

@@ -11,22 +11,25 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
 from lovely.remotetask import times
-from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close, log_retry
-from lovely.remotetask.current import Progress, Run
+from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
+from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
     ServiceNotFound,
     WorkerLost,
 )
+from lovely.remotetask.history import Recorder
 from lovely.remotetask.interfaces import IProcessor
+from lovely.remotetask.outages import Outages
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed, tidy_pool
+from lovely.remotetask.upkeep import Upkeep
 from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease
 
@@ -38,9 +41,6 @@ THREAD_STARTUP_WAIT = 0.05
 RESCUE_SECONDS = 1.0
 #: How often to have the database's idle connections looked after (seconds).
 TIDY_SECONDS = 60.0
-#: A worker that has not looked for jobs for so long after its waitTime, though a
-#: thread is free, is stuck somewhere (seconds).
-STALL_SECONDS = 30.0
 #: The pause between two transactions that remove jobs (seconds).
 PRUNE_PAUSE = 0.05
 
@@ -105,11 +105,9 @@ class SimpleProcessor:
         self._crew: Crew | None = None
         self._stopped, self._abandoned = threading.Event(), threading.Event()
         self._bell: Bell | None = None
-        self._shown: dict[int, Progress] = {}
-        self._overdue: set[int] = set()
-        self._stalled = False
-        #: What was last wrong with the service's retention.
-        self._complaint = ""
+        name = "/".join(self.servicePath)
+        self._upkeep, self._outages = Upkeep(name), Outages(name)
+        self._recorder = Recorder()
         #: The worker's key, and that of claims by calls, outside the loop.
         self._key: int | None = None
         self._caller: int | None = None
@@ -185,18 +183,19 @@ class SimpleProcessor:
             with self._session(self._key) as session:
                 self._serve(session)
         except ServiceNotFound as error:
-            log.warning("%s", error)
+            log.warning("%r: %s", self, error)
             self._stopped.wait(max(self.waitTime, SHORTEST_WAIT))
         except WorkerLost as error:
-            log.warning("%s Going on as a new worker.", error)
-            self._key, self._shown = None, {}
+            log.warning("%r: %s Going on as a new worker.", self, error)
+            self._key = None
+            self._upkeep.start_anew()
             if self._crew is not None:
                 self._crew.drop()
         except Exception as error:
             if is_closed(self.db):
                 self._stopped.set()
                 return
-            log_retry(self, error)
+            self._outages.failed(self, error)
             self._stopped.wait(ERROR_WAIT)
 
     def _serve(self, session: Session) -> None:
@@ -210,11 +209,12 @@ class SimpleProcessor:
             self._crew = Crew(
                 self.maxThreads,
                 self._key,
-                open_session=lambda: Session(self.db, self.servicePath),
+                open_session=lambda: self._open(None),
                 bell=bell,
                 waitTime=self.waitTime,
                 groupFinish=self.groupFinish,
                 environment=session.environment,
+                outages=self._outages,
             )
             # From the first job on, it can be seen whose threads they are.
             self._crew.start()
@@ -226,8 +226,8 @@ class SimpleProcessor:
             self._look_after(session, crew, beat, rescue)
             if tidy.due(session.environment.monotonic()):
                 tidy_pool(self.db)
-            self._notice_stall(crew)
-            pruned = self._prune(session)
+            self._upkeep.notice_stall(crew, self.waitTime)
+            pruned = self._upkeep.prune(session)
             self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
         session.give_back(crew.stop())
         while not crew.has_ended(RESCUE_SECONDS) and not self._abandoned.is_set():
@@ -253,55 +253,16 @@ class SimpleProcessor:
         runs = crew.runs()
         for jobid in session.requests().intersection(runs):
             runs[jobid].ask_to_stop()
-        self._show_progress(session, runs)
+        self._upkeep.show_progress(session, runs)
         session.rest()
+        self._outages.over()
 
-    def _notice_stall(self, crew: Crew) -> None:
-        """Say so, once, if no thread looks for jobs any more."""
-        seconds = crew.not_looked_for()
-        stalled = seconds > self.waitTime + STALL_SECONDS
-        if stalled and not self._stalled:
-            log.error(
-                "%r: nobody has looked for jobs for %d seconds, though a thread is "
-                "free: it is stuck in the database or in a subscriber",
-                self,
-                seconds,
-            )
-        self._stalled = stalled
-
-    def _prune(self, session: Session) -> bool:
-        """Remove some jobs, if it is time; whether there may be more.
-
-        Whatever goes wrong, the worker goes on without.
-        """
-        try:
-            return session.prune()
-        except WorkerLost:
-            raise
-        except (InvalidType, InvalidArgument) as error:
-            if str(error) != self._complaint:
-                log.error("%r: no jobs are removed: %s", self, error)
-            self._complaint = str(error)
-        except Exception:
-            if not is_closed(self.db):
-                log.exception("%r: jobs could not be removed", self)
-        finally:
-            session.rest()
-        return False
-
-    def _show_progress(self, session: Session, runs: dict[int, Run]) -> None:
-        reported = {jobid: run.reported for jobid, run in runs.items() if run.reported}
-        if reported != self._shown:
-            session.show(reported)
-            self._shown = reported
-        for jobid, run in runs.items():
-            if run.overdue and jobid not in self._overdue:
-                log.warning("job %s has used up its time and goes on", jobid)
-        self._overdue = {jobid for jobid, run in runs.items() if run.overdue}
+    def _open(self, key: int | None) -> Session:
+        return Session(self.db, self.servicePath, key, self._recorder)
 
     @contextmanager
     def _session(self, key: int | None) -> Iterator[Session]:
-        session = Session(self.db, self.servicePath, key)
+        session = self._open(key)
         try:
             yield session
         finally:
@@ -348,3 +309,14 @@ class MultiProcessor(SimpleProcessor):
         if maxThreads < 1:
             raise InvalidArgument(f"maxThreads: 1 or more, not {maxThreads!r}.")
         self.maxThreads = maxThreads
+
+
+if TYPE_CHECKING:
+    # Under the same name, which means that it may be imported from here.
+    from lovely.remotetask.principals import (
+        ProcessorRequest as ProcessorRequest,  # noqa: PLC0414
+    )
+else:
+    __getattr__ = elsewhere(
+        __name__, "zope", {"ProcessorRequest": "lovely.remotetask.principals"}
+    )

@@ -7,6 +7,10 @@ lane are too young.  It is made in steps, each a small transaction.
 What stays must not be looked at for ever again: the next pass goes on where this
 one ended, and one from the beginning follows the later, the more it looked at.
 
+Which jobs are one too many is only known from the beginning: jobs that were passed
+while they waited may be over by now, and they are older.  So only a pass from there
+removes jobs for their number, and no more than there were too many when it began.
+
 Producers must not have conflicts from this.  What they wrote lately they may write
 again now, so it is left for later: whatever was written since, by the storage's
 clock.
@@ -14,6 +18,9 @@ clock.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lovely.remotetask import times
@@ -53,6 +60,10 @@ class Pass(NamedTuple):
     looked_at: int = 0
     removed: int = 0
     over: bool = False
+    #: How many of a status are still too many; None before the first step.
+    excess: Mapping[str, int] | None = None
+    #: How many are to be removed, but not now.
+    spared: Mapping[str, int] = MappingProxyType({})
 
 
 class Pruner:
@@ -103,12 +114,8 @@ class Step:
         self._now = times.from_seconds(service.environment.time())
         self._storage_now = storage_now
         self._keep: dict[str, Keep] = check_retention(service.retention)
-        #: How many are too many, by status.
-        self._excess = {
-            status: max(0, service.count(status) - keep.number)
-            for status, keep in self._keep.items()
-            if keep.number is not None
-        }
+        self._spared = Counter(done.spared)
+        self._excess = self._too_many() if done.whole else {}
         ages = [keep.age for keep in self._keep.values() if keep.age is not None]
         #: What was added later is too young to be removed for its age.
         self._cutoff = self._now - times.from_seconds(min(ages)) if ages else None
@@ -134,6 +141,17 @@ class Step:
                 self._prune(block)
         return self._so_far(number, over=True)
 
+    def _too_many(self) -> dict[str, int]:
+        """How many are too many, by status."""
+        found = {}
+        for status, keep in self._keep.items():
+            if keep.number is not None:
+                number = self._service.count(status) - keep.number
+                number = max(0, number - self._spared[status])
+                before = self._done.excess
+                found[status] = min(number, (before or {}).get(status, number))
+        return found
+
     def _so_far(self, number: int, *, over: bool) -> Pass:
         return self._done._replace(
             block=number,
@@ -142,6 +160,8 @@ class Step:
             looked_at=self._done.looked_at + self._looked_at,
             removed=self._done.removed + self._removed,
             over=over,
+            excess=self._excess,
+            spared=self._spared,
         )
 
     def _is_enough(self) -> bool:
@@ -186,6 +206,7 @@ class Step:
         self._removed += len(removed)
         if len(removed) < len(chosen):
             self._come_back_to(block)
+            self._spared.update(job.status for job in chosen if job not in removed)
 
     def _is_chosen(self, job: Job, block: Block) -> bool:
         """Whether a job is too old, or one too many."""
@@ -198,11 +219,7 @@ class Step:
         if self._excess.get(status):
             self._excess[status] -= 1
             return True
-        if self._is_too_old(job, self._keep[status].age):
-            return True
-        if status in self._excess:
-            self._come_back_to(block)
-        return False
+        return self._is_too_old(job, self._keep[status].age)
 
     def _come_back_to(self, block: Block) -> None:
         if self._later is None:

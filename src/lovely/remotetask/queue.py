@@ -256,6 +256,9 @@ class QueueReader:
             cursor.save(own=index not in self._foreign)
         if self._gone or self._found or self._resting:
             self._timetable.note(self._now)
+        resting = [job.id for job in self._resting]
+        for jobid in (*resting, *(jobid for _, jobid in self._found)):
+            self._timetable.see(self._table[jobid])
         for entry in self._gone:
             self._schedule.remove(entry)
         for entry in self._taken:

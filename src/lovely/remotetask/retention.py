@@ -23,7 +23,7 @@ class Keep:
 
     #: Seconds since the job was over, from 0 on.
     age: float | None = None
-    #: How many to keep, the newest, an int from 0 on.
+    #: How many to keep, those that were added last, an int from 0 on.
     number: int | None = None
 
     def __post_init__(self) -> None:

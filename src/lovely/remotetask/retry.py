@@ -9,11 +9,16 @@ from lovely.remotetask import times
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
+    PrincipalGone,
+    SchemaNotMet,
     TaskError,
     Unpicklable,
 )
 
 Errors = tuple[type[BaseException], ...]
+
+#: After these a job is never tried again: it said so, or it will not get better.
+HOPELESS = (TaskError, Unpicklable, SchemaNotMet, PrincipalGone)
 
 #: So many seconds, some 300 years, lead to no date that can't be shown.
 CENTURIES = 10_000_000_000
@@ -21,6 +26,10 @@ CENTURIES = 10_000_000_000
 
 def _exceptions(name: str, given: object) -> Errors:
     """One exception class, or several, as a tuple."""
+    if isinstance(given, (str, bytes)):
+        raise InvalidType(
+            f"{name}: exception classes, such as OSError, are needed, not {given!r}."
+        )
     classes = tuple(given) if isinstance(given, Iterable) else (given,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
@@ -78,11 +87,16 @@ class RetryPolicy:
         """Seconds until the next attempt; None to give up.
 
         ``failures`` is how often the job has failed, with this one; ``chance`` a
-        number from 0 to 1.  A TaskError always gives up, and so does what can't be
-        stored: it will not get better.
+        number from 0 to 1.  A TaskError always gives up, and so does what will not
+        get better: an output that can't be stored, or does not meet its schema, and
+        a principal who is gone.
         """
-        hopeless = isinstance(error, (TaskError, Unpicklable, *self.give_up_on))
-        if hopeless or not isinstance(error, self.on) or failures > self.retries:
+        hopeless = (*HOPELESS, *self.give_up_on)
+        if (
+            isinstance(error, hopeless)
+            or not isinstance(error, self.on)
+            or failures > self.retries
+        ):
             return None
         try:
             pause = min(self.delay * self.factor ** (failures - 1), self.longest)

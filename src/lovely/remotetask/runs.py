@@ -15,6 +15,7 @@ from transaction.interfaces import TransientError
 
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import JobCancelled, TaskError
+from lovely.remotetask.events import RunEnded
 from lovely.remotetask.execution import (
     TRANSIENT_TRIES,
     Failed,
@@ -46,6 +47,8 @@ class Thread(NamedTuple):
     #: The service's object id, and the worker's key.
     oid: bytes
     key: int
+    #: Told of each run that has ended, when that is committed.
+    report: Callable[[RunEnded], object]
 
     @property
     def manager(self) -> Any:
@@ -156,26 +159,30 @@ class JobRun:
                 self._finish(Returned(output, started))
                 return
             _check_not_doomed(transaction)
-            complete(service, job, output, started)
+            ended = complete(service, job, output, started)
         thread.commit()
+        thread.report(ended)
 
     def _finish(self, returned: Returned) -> None:
         """The task has returned, and ended the transaction: so look again."""
         thread = self._thread
         _check_not_doomed(current_transaction(thread.manager))
-        job = thread.mine(self._jobid)
+        job, ended = thread.mine(self._jobid), None
         if job is not None:
             with Surroundings(thread.service):
-                complete(thread.service, job, *returned)
+                ended = complete(thread.service, job, *returned)
         thread.commit()
+        if ended is not None:
+            thread.report(ended)
 
     def _note(self, failed: Failed) -> None:
-        def work() -> None:
+        def work() -> RunEnded | None:
             job = self._thread.mine(self._jobid)
-            if job is not None:
-                fail(self._thread.service, job, failed)
+            return None if job is None else fail(self._thread.service, job, failed)
 
-        commit_retrying(self._thread.manager, self._environment, work)
+        ended = commit_retrying(self._thread.manager, self._environment, work)
+        if ended is not None:
+            self._thread.report(ended)
 
 
 class _Apart(Exception):
@@ -197,6 +204,8 @@ class GroupRun:
         self._runs = runs
         self._go_on = go_on
         self.begun: list[int] = []
+        #: How those ended that are committed together.
+        self._ended: list[RunEnded] = []
 
     def __call__(self) -> list[int]:
         """Run them; the ids of those that were begun, and that are over now.
@@ -219,6 +228,8 @@ class GroupRun:
             with self._surroundings:
                 alone = self._run_all(transaction)
             thread.manager.commit()
+            for ended in self._ended:
+                thread.report(ended)
         except _Apart as apart:
             jobid = self.begun[-1]
             apart.settle(self._alone(jobid))
@@ -268,7 +279,7 @@ class GroupRun:
             thread.abort()
             raise _Apart(lambda run: run())
         _check_not_doomed(transaction)
-        complete(service, job, output, started)
+        self._ended.append(complete(service, job, output, started))
 
     def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
         """Undo what a job wrote.  Raise _Apart if that means to undo all."""
@@ -287,4 +298,5 @@ class GroupRun:
     def _note(self, jobid: int, error: BaseException) -> None:
         job, service = self._thread.mine(jobid), self._thread.service
         if job is not None:
-            fail(service, job, Failed.of(error, service.environment.stamp()))
+            failed = Failed.of(error, service.environment.stamp())
+            self._ended.append(fail(service, job, failed))

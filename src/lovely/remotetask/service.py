@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zope.component
 from BTrees.LLBTree import LLTreeSet
@@ -18,10 +18,21 @@ from ZODB.utils import z64
 from zope.event import notify
 from zope.interface import implementer
 
-from lovely.remotetask import events, health, states, times
+from lovely.remotetask import (
+    callers,
+    events,
+    health,
+    history,
+    listing,
+    people,
+    states,
+    times,
+    versions,
+)
 from lovely.remotetask import processing as background
 from lovely.remotetask.cronjobs import CronJobs
 from lovely.remotetask.current import Progress
+from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import (
     InvalidArgument,
@@ -30,22 +41,24 @@ from lovely.remotetask.errors import (
     UnknownTask,
     shown,
 )
-from lovely.remotetask.execution import run_here
+from lovely.remotetask.failed import FailedJobs
 from lovely.remotetask.interfaces import ITask, ITaskService
 from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import Lanes
 from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
-from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.queueview import QueueView
 from lovely.remotetask.retention import Keep, check_number
 from lovely.remotetask.retry import RetryPolicy
+from lovely.remotetask.schemas import check_schema
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
 from lovely.remotetask.table import JobTable
-from lovely.remotetask.timetable import Timetable, follow
-from lovely.remotetask.workers import WorkerInfo, Workers, start_attempts
+from lovely.remotetask.timetable import Timetable
+from lovely.remotetask.workers import WorkerInfo, Workers
 from lovely.remotetask.writers import LocalWriter, Writer
+
+log = logging.getLogger("lovely.remotetask")
 
 #: For so long jobs that are over, and not in error, are kept (seconds).
 MONTH = 30 * 24 * 3600.0
@@ -74,15 +87,35 @@ class TaskService(CronJobs, Persistent):
     #: long and it could run one, is stalled (seconds).  Longer than any ``waitTime``.
     stalledAfter: float = 60.0
 
+    #: For whom jobs are run, unless their tasks say otherwise.
+    runAs: str = people.ADDER
+
     #: The system's clock, chance and processes; tests put another one here.
     environment = Environment()
+
+    #: The version of its state; none is what the ancestor left.
+    _version = 0
+
+    #: What became of the runs of workers that have ended.
+    _history: history.History | None = None
 
     def __init__(self) -> None:
         super().__init__()
         declare_location(type(self))
+        self._set_up()
+        self._version = versions.CURRENT
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        versions.check(self)
+
+    def _set_up(self) -> None:
+        """Make the parts of a service that has no jobs."""
+        self._history = history.History()
         self._lanes = Lanes()
         self.jobs = JobTable(self._lanes)
         self._lanes.table = self.jobs
+        self._lanes.failed = FailedJobs(self.jobs)
         self._lanes.spare()
         #: What waits for a time: (microseconds since the epoch, id).
         self._schedule: OOTreeSet[tuple[int, int]] = OOTreeSet()
@@ -108,15 +141,18 @@ class TaskService(CronJobs, Persistent):
                 return task
         raise UnknownTask(name)
 
-    def _check_task(self, task: object) -> None:
+    def _check_task(self, task: object) -> Any:
+        """The task that a name stands for."""
         if not isinstance(task, str):
             raise InvalidType(
                 f"task: the name of a task, a str, is needed, not {shown(task)}."
             )
-        self._task(task)
+        return self._task(task)
 
-    def _check_input(self, task: str, input: Any) -> None:
-        check_storable(input, f"The input for task {task!r}", self._p_jar)
+    def _check_input(self, name: str, task: Any, input: Any) -> None:
+        what = f"The input for task {name!r}"
+        check_schema(getattr(task, "inputSchema", None), input, what)
+        check_storable(input, what, self._p_jar)
 
     def _registries(self) -> Iterator[Any]:
         """Where tasks are looked up: as usual, where the service lies, globally.
@@ -142,7 +178,7 @@ class TaskService(CronJobs, Persistent):
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
     ) -> int:
-        self._check_task(task)
+        found = self._check_task(task)
         if (delay is not None) + (at is not None) + bool(startLater) > 1:
             raise InvalidArgument("Only one of startLater, delay and at can be given.")
         now = self.environment.stamp()
@@ -153,7 +189,7 @@ class TaskService(CronJobs, Persistent):
             due = times.check_at(at)
         job = Job(0, str(task), input, now)
         job.limit(retry, timeout)
-        self._check_input(task, input)
+        self._check_input(task, found, input)
         status = states.STARTLATER if startLater else states.QUEUED
         if due is not None and due > now:
             status = states.DELAYED
@@ -161,6 +197,9 @@ class TaskService(CronJobs, Persistent):
         return self._add(job, status)
 
     def _add(self, job: Job, status: str) -> int:
+        principal = people.acting()
+        if principal is not None:
+            job.principal = principal
         self._writer().add(job, status)
         notify(events.JobAdded(job, self))
         return job.id
@@ -195,6 +234,13 @@ class TaskService(CronJobs, Persistent):
         self._writer().enqueue(job, states.QUEUED)
         return True
 
+    def remove(self, jobid: int) -> bool:
+        job = self._job(jobid)
+        if job.status not in states.REMOVABLE:
+            return False
+        self._remove(job)
+        return True
+
     def retryAll(self) -> int:
         return sum(self.retry(job.id) for job in self._with({states.ERROR}))
 
@@ -213,6 +259,10 @@ class TaskService(CronJobs, Persistent):
 
     def _with(self, wanted: Collection[str]) -> Iterator[Job]:
         """The jobs that have one of these statuses now."""
+        ids = listing.failed_ids(self) if wanted == {states.ERROR} else None
+        if ids is not None:
+            yield from (self.jobs[jobid] for jobid in ids)
+            return
         # The counts tell when to stop: what lies behind is not loaded.
         left = sum(map(self.count, wanted))
         for job in self.jobs.values() if left else ():
@@ -250,47 +300,34 @@ class TaskService(CronJobs, Persistent):
         count = self._lanes.count(status) + unsettled.count(status)
         return count - len(unsettled) if status == states.PROCESSING else count
 
+    def history(self, minutes: int = 60) -> list[history.Minute]:
+        return history.look_back(self, minutes)
+
     # Processing in this thread
 
     def hasJobsWaiting(self, now: float | None = None) -> bool:
-        return bool(QueueReader(self, self._clock(now), most=math.inf).take(1))
+        return callers.has_jobs(self, now)
 
     def claimNextJob(self, now: float | None = None) -> int | None:
-        clock = self._clock(now)
-        job = self._next(clock)
-        if job is None:
-            return None
-        key = self._workers.register(self, threads=0)
-        self._workers.claim(self, key, [job], clock=clock)
-        return job.id
+        return callers.claim_next(self, now)
 
     def processNext(self, now: float | None = None, jobid: int | None = None) -> bool:
-        clock = self._clock(now)
-        job = self._next(clock) if jobid is None else self._job(jobid)
-        if job is None:
-            return False
-        if states.PROCESSING in states.TRANSITIONS[job.status]:
-            if jobid is not None:
-                job.leave_place()
-            start_attempts(self, [job], None, clock)
-        if job.status != states.PROCESSING:
-            return job.status in states.REMOVABLE
-        claimant = job.claimant
-        if not self._workers.is_caller(claimant):
-            return False
-        run_here(self, job.id, clock)
-        self._workers.dismiss(self, claimant)
-        return True
+        return callers.process_next(self, now, jobid)
 
     def process(self, now: float | None = None) -> None:
-        while self.processNext(now):
-            pass
+        callers.process(self, now)
 
     # Processing in the background
 
     def startProcessing(self) -> None:
         if self.__parent__ is not None:
             background.start(self)
+            return
+        log.warning(
+            "startProcessing: %r has no __parent__, so it is not started: put it into "
+            "a container (or set __parent__ and __name__), commit, and start it again",
+            self,
+        )
 
     def stopProcessing(self, wait: bool = False, timeout: float | None = None) -> bool:
         found = self._background()
@@ -342,27 +379,30 @@ class TaskService(CronJobs, Persistent):
             raise UnknownJob(jobid)
         return job
 
-    def _clock(self, now: float | None) -> times.Clock:
-        """What jobs are due by: the system's clock, or the one that is given."""
-        given = None if now is None else times.check_clock(now)
-        return times.Clock.of(self.environment.time(), given)
-
-    def _next(self, clock: times.Clock | None) -> Job | None:
-        """Take the next job that is due from the queue."""
-        clock = clock or self._clock(None)
-        while follow(self, clock):
-            pass
-        while True:
-            reader = QueueReader(self, clock)
-            jobs = reader.take(1)
-            reader.save()
-            if jobs or not reader.gave_up:
-                return jobs[0] if jobs else None
-
     def _remove(self, job: Job) -> None:
         if job.status in states.RETRIABLE:
             # Written, so that whoever queues it again at the same time conflicts.
             job._p_changed = True
         self._workers.settle(self, job)
+        self._timetable.forget(job)
         self._writer().remove(job)
         self._lanes.release(self.jobs.take_out(job.id))
+
+
+if TYPE_CHECKING:
+    # Under the same names, which means that they may be imported from here.
+    from lovely.remotetask.startup import (
+        bootStrapSubscriber as bootStrapSubscriber,  # noqa: PLC0414
+    )
+    from lovely.remotetask.startup import (
+        getAutostartServiceNames as getAutostartServiceNames,  # noqa: PLC0414
+    )
+else:
+    __getattr__ = elsewhere(
+        __name__,
+        "zope",
+        {
+            "bootStrapSubscriber": "lovely.remotetask.startup",
+            "getAutostartServiceNames": "lovely.remotetask.startup",
+        },
+    )

@@ -6,24 +6,36 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from zope.event import notify
+
+from lovely.remotetask.claims import Rescued
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import WorkerLost
-from lovely.remotetask.execution import announce_cancelled, announce_failure
+from lovely.remotetask.events import JobsRescued, RunEnded
+from lovely.remotetask.execution import announce_cancelled
+from lovely.remotetask.history import Recorder, Rows, keep, write
 from lovely.remotetask.own import (
     close_connection,
     commit_retrying,
     forget,
     open_connection,
 )
-from lovely.remotetask.pruning import Pass, Pruner, Step
+from lovely.remotetask.pruning import MOST_LOOKED_AT, Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.rescue import report, rescue
 from lovely.remotetask.runs import GroupRun, JobRun, Thread
 from lovely.remotetask.sites import find_service
-from lovely.remotetask.states import CANCELLABLE, CANCELLED, PROCESSING, TRANSITIONS
+from lovely.remotetask.states import (
+    CANCELLABLE,
+    CANCELLED,
+    COMPLETED,
+    PROCESSING,
+    TRANSITIONS,
+)
 from lovely.remotetask.times import Clock
 from lovely.remotetask.timetable import follow
-from lovely.remotetask.workers import Lease, Rescue, Watch, Worker, is_held
+from lovely.remotetask.workers import Lease, Watch, Worker, is_held
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -49,12 +61,21 @@ class Claim(NamedTuple):
 class Session:
     """One connection to a service, used by one thread of a worker."""
 
-    def __init__(self, db: Any, path: Sequence[str], key: int | None = None) -> None:
+    def __init__(
+        self,
+        db: Any,
+        path: Sequence[str],
+        key: int | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         """``key`` is the worker's; None before it is registered.
 
-        Raise ServiceNotFound.
+        ``recorder`` counts what it runs.  Raise ServiceNotFound.
         """
         self.key = key
+        self._path = path
+        self._recorder = recorder or Recorder()
+        self._name = path[-1] if path else ""
         self.connection = open_connection(db)
         self.manager = self.connection.transaction_manager
         try:
@@ -69,6 +90,8 @@ class Session:
             raise
         self._watch = Watch()
         self._pruner = Pruner()
+        #: Whether it is known of all jobs which are in error.
+        self._caught_up = False
 
     def close(self) -> None:
         """Give the connection back."""
@@ -97,16 +120,25 @@ class Session:
     def leave(self) -> None:
         """End as a worker; what has been claimed and not begun goes back."""
         key, self.key = self.own_key, None
-        self._commit(lambda service: service._workers.leave(service, key))
+
+        def work(service: TaskService, rows: Rows) -> None:
+            keep(service, rows)
+            service._workers.leave(service, key)
+
+        self._recording(work)
 
     def beat(self, key: int | None = None) -> None:
-        """Show that the worker lives, ours or that with a key.  Raise WorkerLost."""
+        """Show that the worker lives, ours or that with a key.  Raise WorkerLost.
 
-        def work(service: TaskService) -> None:
+        What was counted meanwhile is written with it.
+        """
+
+        def work(service: TaskService, rows: Rows) -> None:
             worker = self._record(service, self.own_key if key is None else key)
             worker.pulse.beats += 1
+            write(worker.pulse, rows, self.environment.stamp())
 
-        self._commit(work)
+        self._recording(work)
 
     def claim(
         self,
@@ -192,8 +224,7 @@ class Session:
 
         With ``broken``, it has failed with that, and could not note it.
         """
-        thread = Thread(self.jar, self.oid, key)
-        attempt = JobRun(thread, jobid, run or Run(self.environment))
+        attempt = JobRun(self._thread(key), jobid, run or Run(self.environment))
         if broken is None:
             attempt()
         else:
@@ -207,7 +238,7 @@ class Session:
         ``runs`` by id, in their order; before each but the first, ``go_on`` is
         asked whether to.  Return the ids of those that were begun: they are over.
         """
-        return GroupRun(Thread(self.jar, self.oid, key), runs, go_on)()
+        return GroupRun(self._thread(key), runs, go_on)()
 
     def show(self, progress: dict[int, Progress]) -> None:
         """Let others see how far jobs are.  Raise WorkerLost."""
@@ -252,26 +283,25 @@ class Session:
     def rescue(self) -> None:
         """Queue what lost workers held; tidy up after processes that are gone."""
 
-        def work(service: TaskService) -> Rescue:
+        def work(service: TaskService) -> list[Rescued]:
             is_gone = self.environment.is_gone
             service._lanes.retire(is_gone)
             own = service._workers.get(self.own_key)
             beat = None if own is None else own.beat
-            rescue = service._workers.rescue(
+            return rescue(
                 service,
                 lambda worker: (
                     is_gone(worker.identity) or self._is_silent(worker, beat)
                 ),
             )
-            for jobid in rescue.failed:
-                announce_failure(service, service.jobs[jobid])
-            return rescue
 
-        rescue = self._commit(work)
-        if any(rescue):
-            log.warning(
-                "workers were lost: jobs %s are queued again, %s are in error", *rescue
-            )
+        rescued = self._commit(work)
+        report("/".join(self._path), rescued)
+        if rescued:
+            queued = [found.jobid for found in rescued if not found.failed]
+            failed = [found.jobid for found in rescued if found.failed]
+            self._recorder.lost(len(failed), self.environment.stamp())
+            _tell(JobsRescued(self._name, queued, failed))
 
     def prune(self) -> bool:
         """Remove some of what need not be kept; whether there was anything.
@@ -297,6 +327,24 @@ class Session:
         self._pruner.note(done, self.environment.monotonic())
         return done.removed > due.removed
 
+    def catch_up(self) -> bool:
+        """Find some older jobs that are in error; whether there may be more.
+
+        There are none but in a service that was stored by an older version.
+        """
+        if self._caught_up:
+            return False
+
+        def work(service: TaskService) -> tuple[bool, bool]:
+            index = service._lanes.index_failed()
+            first = service._workers.is_first(self.own_key)
+            if not index.complete and first:
+                index.catch_up(MOST_LOOKED_AT)
+            return index.complete, first
+
+        self._caught_up, first = self._commit(work)
+        return first and not self._caught_up
+
     def _is_silent(self, worker: Worker, own_beat: float | None) -> bool:
         """Whether a worker's lease has run out, by the storage's clock."""
         silence = self._watch.silence(worker, self.environment.monotonic())
@@ -321,6 +369,33 @@ class Session:
             )
         return worker
 
+    def _thread(self, key: int) -> Thread:
+        """What this thread runs the jobs of a worker with."""
+        return Thread(self.jar, self.oid, key, self._report)
+
+    def _report(self, ended: RunEnded) -> None:
+        """A run has ended, and that is committed."""
+        self._recorder.count(ended)
+        if ended.outcome == COMPLETED and log.isEnabledFor(logging.INFO):
+            log.info(
+                "%s: job %s of task %r completed in %.3g seconds",
+                "/".join(self._path),
+                ended.jobid,
+                ended.task,
+                ended.ran,
+                extra={**ended.context, "seconds": ended.ran, "waited": ended.waited},
+            )
+        _tell(ended)
+
+    def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
+        """Commit something with what has been counted; if it can't be, keep that."""
+        rows = self._recorder.take()
+        try:
+            self._commit(lambda service: work(service, rows))
+        except BaseException:
+            self._recorder.put(rows)
+            raise
+
     def _service(self) -> TaskService:
         service: TaskService = self.jar.get(self.oid)
         return service
@@ -333,3 +408,11 @@ class Session:
         except BaseException:
             forget(self.jar)
             raise
+
+
+def _tell(event: object) -> None:
+    """Tell subscribers of something that is committed; what they raise is logged."""
+    try:
+        notify(event)
+    except Exception:
+        log.exception("error in a subscriber to %r", event)

@@ -48,6 +48,11 @@ def names_of(service: Any) -> list[str]:
     return [*path, service.__name__]
 
 
+def name_of(service: Any) -> str:
+    """What logs call a service: the names on the way to it."""
+    return "/".join(name or "a service" for name in names_of(service))
+
+
 def database_of(service: Any) -> Any:
     """The ZODB.DB that a service's path leads through from its root.
 
@@ -139,7 +144,7 @@ class Surroundings:
 
     def __enter__(self) -> Surroundings:
         self._site_before = getSite()
-        self._interaction = _interactions().get("interaction")
+        self._interactions = dict(interactions())
         if self._site is not None:
             setSite(self._site)
         return self
@@ -147,9 +152,10 @@ class Surroundings:
     def renew(self) -> None:
         """As it was at the beginning: the task has returned."""
         setSite(self._site_before if self._site is None else self._site)
-        interactions = _interactions()
-        if interactions.get("interaction") is not self._interaction:
-            interactions["interaction"] = self._interaction
+        # The previous one, too, which a task could restore that ended its own.
+        now = interactions()
+        now.clear()
+        now.update(self._interactions)
 
     def __exit__(self, *raised: object) -> None:
         self.renew()
@@ -157,7 +163,7 @@ class Surroundings:
             setSite(self._site_before)
 
 
-def _interactions() -> dict[str, Any]:
+def interactions() -> dict[str, Any]:
     """What zope.security keeps for this thread; the core can't import it."""
     module = sys.modules.get("zope.security.management")
     return {} if module is None else vars(module.thread_local)

@@ -166,6 +166,11 @@ class JobTable(Persistent, Mapping[int, Job]):
         ranges = [_blocks(tree, number, None) for tree in self._shards]
         return (block for _, block in merge(*ranges, key=itemgetter(0)))
 
+    def blocks_before(self, number: int | None) -> Iterator[Block]:
+        """The blocks up to a number (None: all), backwards; lazy."""
+        ranges = [_blocks_back(tree, number) for tree in self._shards]
+        return (block for _, block in merge(*ranges, key=itemgetter(0), reverse=True))
+
     def beside_new(self, number: int) -> Any:
         """What can't be written without a conflict to drop a block and to add one.
 
@@ -208,6 +213,14 @@ def _blocks(
         first = chunk[-1][0] + 1
 
 
+def _blocks_back(tree: Any, last: int | None) -> Iterator[tuple[int, Block]]:
+    """The items of a BTree backwards, in steps that load no more than they need."""
+    while _has(tree, last):
+        last = tree.maxKey(last)
+        yield last, tree[last]
+        last -= 1
+
+
 def _has(tree: Any, number: int | None) -> bool:
     """Whether a BTree has a key (not above ``number``)."""
     return bool(tree) and (number is None or tree.minKey() <= number)
@@ -226,7 +239,9 @@ class JobRange(Sequence[T]):
         self._table, self._low, self._high, self._pick = table, low, high, pick
 
     def __iter__(self) -> Iterator[T]:
-        return map(self._pick, self._table.range_of(self._low, self._high))
+        # A generator, which zope.security knows, as it does not know map.
+        for item in self._table.range_of(self._low, self._high):
+            yield self._pick(item)
 
     def __len__(self) -> int:
         if self._low is None and self._high is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import zope.component
@@ -11,6 +12,7 @@ from zope.interface import implementer
 from lovely.remotetask import times
 from lovely.remotetask.errors import InvalidArgument, InvalidType, TaskError
 from lovely.remotetask.interfaces import ITask
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retry import RetryPolicy, check_policy
 
 __all__ = ["EchoTask", "SimpleTask", "TaskError", "task"]
@@ -22,8 +24,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class SimpleTask:
     """A task that calls a function of one argument, the job's input."""
 
-    inputSchema = None
-    outputSchema = None
+    # Of those that are in databases, and were made when there was only the function.
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    inputSchema: Any = None
+    outputSchema: Any = None
+    runAs: str | None = None
 
     def __init__(
         self,
@@ -31,17 +37,27 @@ class SimpleTask:
         *,
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
+        inputSchema: Any = None,
+        outputSchema: Any = None,
+        runAs: str | None = None,
     ) -> None:
         """``retry``: when failed jobs are tried again, a policy or a number.
 
         ``timeout``: seconds after which the task is asked to stop.  Without
         them the service's policy holds, and there is no limit.
+
+        ``inputSchema`` and ``outputSchema`` as in `ITask`; ``runAs`` as in
+        `ITaskService`, whose own holds without.
         """
         self.func = func
         self.retry = None if retry is None else check_policy("retry", retry)
         if timeout is not None:
             times.check_seconds("timeout", timeout)
         self.timeout = timeout
+        self.inputSchema, self.outputSchema = inputSchema, outputSchema
+        if runAs is not None:
+            check_run_as(runAs)
+        self.runAs = runAs
 
     def __call__(self, service: Any, jobid: int, input: Any) -> Any:
         return self.func(input)
@@ -88,8 +104,11 @@ class task:
         *,
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
+        inputSchema: Any = None,
+        outputSchema: Any = None,
+        runAs: str | None = None,
     ) -> None:
-        """``retry`` and ``timeout`` as for `SimpleTask`."""
+        """The arguments behind ``name`` are those of `SimpleTask`."""
         if not isinstance(name, str):
             raise InvalidType(
                 f"name: a str is needed, not {type(name).__name__}; "
@@ -98,14 +117,19 @@ class task:
         if not name:
             raise InvalidArgument("name: a task needs one.")
         self.name = name
-        self._retry, self._timeout = retry, timeout
+        self._make = partial(
+            SimpleTask,
+            retry=retry,
+            timeout=timeout,
+            inputSchema=inputSchema,
+            outputSchema=outputSchema,
+            runAs=runAs,
+        )
 
     def __call__(self, function: Function) -> Function:
         if not callable(function):
             raise InvalidType(f"A function is needed, not {function!r}.")
         zope.component.getGlobalSiteManager().registerUtility(
-            SimpleTask(function, retry=self._retry, timeout=self._timeout),
-            ITask,
-            name=self.name,
+            self._make(function), ITask, name=self.name
         )
         return function

@@ -79,18 +79,18 @@ def check_delay(delay: object, start: int) -> int:
     return start + from_seconds(seconds)
 
 
-def check_at(at: object) -> int:
+def check_at(at: object, name: str = "at") -> int:
     """The moment of an aware datetime, if it is one."""
     if not isinstance(at, datetime):
-        raise InvalidType(f"at: a datetime is needed, not {type(at).__name__}.")
+        raise InvalidType(f"{name}: a datetime is needed, not {type(at).__name__}.")
     if at.utcoffset() is None:
         raise InvalidArgument(
-            f"at: {at!r} has no time zone. Give an aware datetime, for example "
+            f"{name}: {at!r} has no time zone. Give an aware datetime, for example "
             "with tzinfo=datetime.timezone.utc."
         )
     moment = from_datetime(at)
     if moment > from_datetime(LATEST):
-        raise InvalidArgument(f"at: {at!r} is past the year 9999 in UTC.")
+        raise InvalidArgument(f"{name}: {at!r} is past the year 9999 in UTC.")
     return moment
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from BTrees.LLBTree import LLTreeSet
 from persistent import Persistent
 
+from lovely.remotetask.job import CronJob
 from lovely.remotetask.planning import CLOCK_TOLERANCE
 from lovely.remotetask.states import SCHEDULED
 from lovely.remotetask.times import Clock
@@ -35,6 +37,21 @@ class Timetable(Persistent):
     seen: int | None = None
     #: If the clock was set back: the entry (due, id) to go on with.
     rest: tuple[int, int] | None = None
+    #: The ids of the cron jobs that have been read, whatever became of them; None
+    #: before the first.
+    cronjobs: LLTreeSet | None = None
+
+    def see(self, job: Job) -> None:
+        """A job that waits for a time was read, from a lane or from the schedule."""
+        if isinstance(job, CronJob):
+            if self.cronjobs is None:
+                self.cronjobs = LLTreeSet()
+            self.cronjobs.add(job.id)
+
+    def forget(self, job: Job) -> None:
+        """A job is removed."""
+        if self.cronjobs is not None and job.id in self.cronjobs:
+            self.cronjobs.remove(job.id)
 
     def note(self, now: int) -> None:
         """The schedule is changed, at that time."""

@@ -16,7 +16,6 @@ its heartbeats against those of one's own.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -27,19 +26,16 @@ from persistent import Persistent
 from persistent.timestamp import TimeStamp
 from ZODB.utils import z64
 
-from lovely.remotetask import times
-from lovely.remotetask.endings import end
+from lovely.remotetask import history, times
+from lovely.remotetask.claims import Rescued, put_back, start_attempts, take_back
 from lovely.remotetask.errors import InvalidArgument
-from lovely.remotetask.job import Failure, Job
+from lovely.remotetask.job import Job
 from lovely.remotetask.queue import Share
-from lovely.remotetask.states import ERROR, PROCESSING, QUEUED
+from lovely.remotetask.states import PROCESSING
 from lovely.remotetask.times import Clock
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
-
-#: So many workers may die while they hold a job; then the job is in error.
-MOST_CRASHES = 3
 
 _serial = itertools.count(1)
 
@@ -97,6 +93,9 @@ class Pulse(Persistent):
     beats = 0
     #: How far its jobs are: (fraction, message) by id.
     progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
+    #: What became of its runs: in this minute, and before.
+    recent: history.Rows = MappingProxyType({})
+    history: history.History | None = None
 
 
 class Worker(Persistent):
@@ -115,9 +114,24 @@ class Worker(Persistent):
         #: The ids of the jobs that it has claimed and that are not settled.
         self.held: tuple[int, ...] = ()
 
+    #: Whether it stands for a call that runs a job in its own transaction.
+    is_call = False
+
     @property
     def lease(self) -> Lease:
         return Lease(*self._lease)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The host, and the process's number there."""
+        host, pid = self.identity.split("/")[:2]
+        return host.partition(":")[0], int(pid)
+
+    @property
+    def process(self) -> str:
+        """What people call the process."""
+        host, pid = self.place
+        return f"process {pid} on {host}"
 
     @property
     def beat(self) -> float | None:
@@ -151,15 +165,8 @@ class Held(NamedTuple):
 
     #: The ids of the jobs that are not over.
     unfinished: list[int]
-    #: How many are over, by status.
-    ended: Counter[str]
-
-
-class Rescue(NamedTuple):
-    """What became of the jobs of workers that are gone: their ids."""
-
-    queued: list[int]
-    failed: list[int]
+    #: The jobs that are over.
+    ended: list[Job]
 
 
 class Workers(Persistent):
@@ -219,6 +226,18 @@ class Workers(Persistent):
         start_attempts(service, jobs, key, clock)
         worker.held = (*worker.held, *(job.id for job in jobs))
 
+    def stand_in(self, service: TaskService, job: Job) -> str:
+        """A new worker for a call that runs a job, which is claimed; its identity."""
+        key = self.register(service, threads=0)
+        worker = self._records[key]
+        worker.is_call, worker.held, job.claimant = True, (job.id,), key
+        return worker.identity
+
+    def identity(self, key: int | None) -> str | None:
+        """Who a claimant is; None if there is no such worker."""
+        worker = None if key is None else self._records.get(key)
+        return None if worker is None else worker.identity
+
     def give_back(self, service: TaskService, key: int, jobids: Iterable[int]) -> None:
         """Jobs that a worker has claimed and not begun go back to their places."""
         worker = self._records.get(key)
@@ -232,7 +251,7 @@ class Workers(Persistent):
     def held_by(self, service: TaskService, key: int) -> Held:
         """What a worker has claimed and that is not settled."""
         worker = self._records.get(key)
-        return Held([], Counter()) if worker is None else _held(service, worker)
+        return Held([], []) if worker is None else _held(service, worker)
 
     def settle(self, service: TaskService, job: Job) -> None:
         """Before a job that is over is changed: count how it ended.
@@ -241,7 +260,7 @@ class Workers(Persistent):
         """
         worker = None if job.claimant is None else self._records.get(job.claimant)
         if worker is not None and job.id in worker.held:
-            service._writer().count(PROCESSING, job.status)
+            service._writer().settle([job])
             worker.held = tuple(jobid for jobid in worker.held if jobid != job.id)
 
     def let_go(self, job: Job) -> None:
@@ -276,18 +295,19 @@ class Workers(Persistent):
             for jobid in self._remove(service, worker):
                 put_back(service, service.jobs[jobid])
 
-    def rescue(self, service: TaskService, is_lost: Callable[[Worker], bool]) -> Rescue:
+    def rescue(
+        self, service: TaskService, is_lost: Callable[[Worker], bool]
+    ) -> list[Rescued]:
         """Take back what lost workers hold.
 
         A job that several workers have died with ends in error.
         """
-        rescue = Rescue([], [])
-        for worker in self:
-            if is_lost(worker):
-                for jobid in self._remove(service, worker):
-                    saved = _rescue(service, service.jobs[jobid])
-                    (rescue.queued if saved else rescue.failed).append(jobid)
-        return rescue
+        return [
+            take_back(service, service.jobs[jobid], worker.process)
+            for worker in self
+            if is_lost(worker)
+            for jobid in self._remove(service, worker)
+        ]
 
     def _remove(self, service: TaskService, worker: Worker) -> list[int]:
         """Remove a worker's record; return the jobs that have not ended.
@@ -295,6 +315,7 @@ class Workers(Persistent):
         The record is written, too: a claim at the same time must conflict.
         """
         del self._records[worker.key]
+        history.hand_over(service, worker.pulse)
         unfinished = self._settle_all(service, worker)
         worker.held = ()
         return unfinished
@@ -304,17 +325,15 @@ class Workers(Persistent):
     ) -> list[int]:
         """Count how a worker's jobs ended; return those that have not."""
         unfinished, ended = held or _held(service, worker)
-        for status, number in ended.items():
-            service._writer().count(PROCESSING, status, number)
+        if ended:
+            service._writer().settle(ended)
         return unfinished
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
         """What can be known of a worker."""
-        host, pid = worker.identity.split("/")[:2]
         return WorkerInfo(
             worker.identity,
-            host.partition(":")[0],
-            int(pid),
+            *worker.place,
             times.to_datetime(worker.started),
             worker.threads,
             tuple(_held(service, worker).unfinished),
@@ -333,70 +352,6 @@ def is_held(job: Job, key: int | None) -> bool:
     return job.status == PROCESSING and job.claimant == key
 
 
-def start_attempts(
-    service: TaskService,
-    jobs: Sequence[Job],
-    key: int | None,
-    clock: Clock | None = None,
-) -> None:
-    """Claim jobs: the attempt is counted now, before anything runs.
-
-    What a job is run for, and what is planned next, is noted in the same commit.
-    """
-    clock = clock or Clock.of(service.environment.time())
-    for job in jobs:
-        # A cron job may still be on the record of the worker that ran it last.
-        service._workers.settle(service, job)
-        job.claimed(clock)
-    service._writer().move_all(jobs, PROCESSING)
-    for job in jobs:
-        job.attempt += 1
-        if job.claimant != key:
-            job.claimant = key
-
-
-def put_back(service: TaskService, job: Job) -> None:
-    """Queue a claimed job that has not begun, where it was.
-
-    The attempt is not counted.
-    """
-    job.attempt -= 1
-    _queue(service, job, job.stamp, job.unclaimed())
-
-
-def _rescue(service: TaskService, job: Job) -> bool:
-    """Queue a job anew whose worker is lost; False if that happened too often."""
-    now = service.environment.stamp()
-    job.crashes += 1
-    if job.crashes < MOST_CRASHES:
-        _queue(service, job, now)
-        return True
-    text = (
-        f"{job.crashes} workers in a row were lost while they held the job. If it "
-        "is to be tried again, find out first whether it made them crash."
-    )
-    job.fail(Failure("WorkerLost", text, ""), now, now)
-    job.claimant = None
-    end(service, job, ERROR)
-    return False
-
-
-def _queue(service: TaskService, job: Job, moment: int, status: str = QUEUED) -> None:
-    """Queue a claimed job: in a lane, or, if a worker was lost with it, apart.
-
-    So it holds up nothing while another suspect runs, and claims find it at once.
-    """
-    job.queue_at(moment)
-    job.claimant = None
-    writer = service._writer()
-    if job.crashes:
-        writer.move(job, QUEUED)
-        service._suspects.insert((moment, job.id))
-        writer.appended = True
-    else:
-        writer.enqueue(job, status)
-
-
 def _has_free_thread(service: TaskService, worker: Worker) -> bool:
     """Whether a worker runs fewer jobs than it can, as a look at one job tells.
 
@@ -410,11 +365,11 @@ def _has_free_thread(service: TaskService, worker: Worker) -> bool:
 
 def _held(service: TaskService, worker: Worker) -> Held:
     unfinished: list[int] = []
-    ended: Counter[str] = Counter()
+    ended: list[Job] = []
     for jobid in worker.held:
         job = service.jobs[jobid]
         if is_held(job, worker.key):
             unfinished.append(jobid)
         else:
-            ended[job.status] += 1
+            ended.append(job)
     return Held(unfinished, ended)

@@ -7,16 +7,17 @@ from the blocks as the connection sees them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovely.remotetask.blocks import NOTHING, Block
 from lovely.remotetask.job import Job
 from lovely.remotetask.lanes import RESERVE, Lane, Lanes
-from lovely.remotetask.states import STARTLATER
+from lovely.remotetask.states import ERROR, PROCESSING, STARTLATER
 from lovely.remotetask.table import JobTable
 
 if TYPE_CHECKING:
+    from lovely.remotetask.failed import FailedJobs
     from lovely.remotetask.service import TaskService
 
 
@@ -38,6 +39,7 @@ class Writer:
 
     def __init__(self, lanes: Lanes, key: int, position: Position) -> None:
         self.table: JobTable = lanes.table
+        self._lanes = lanes
         self.key = key
         self.position = position
         self.numbers: list[int] = []
@@ -65,7 +67,9 @@ class Writer:
         moved: Counter[str] = Counter()
         for job in jobs:
             moved[job.status] += 1
+            self._leave_failed(job)
             job.enter(status)
+            self._enter_failed([job])
         for old, number in moved.items():
             if old != status:
                 self.count(old, status, number)
@@ -80,7 +84,14 @@ class Writer:
 
     def remove(self, job: Job) -> None:
         """Count a job that is removed from the table."""
+        self._leave_failed(job)
         self.count(job.status, None)
+
+    def settle(self, jobs: Collection[Job]) -> None:
+        """Count how jobs that were processed have ended."""
+        for status, number in Counter(job.status for job in jobs).items():
+            self.count(PROCESSING, status, number)
+        self._enter_failed(jobs)
 
     def count(self, old: str | None, new: str | None, jobs: int = 1) -> None:
         """Count jobs that went from one status to another; None is nowhere."""
@@ -91,6 +102,22 @@ class Writer:
     def reserve(self) -> None:
         """Make ``numbers`` longer."""
         raise NotImplementedError
+
+    def _enter_failed(self, jobs: Iterable[Job]) -> None:
+        failed = [job for job in jobs if job.status == ERROR]
+        if failed and (index := self._failed()) is not None:
+            index.add(failed)
+
+    def _leave_failed(self, job: Job) -> None:
+        if job.status == ERROR and (index := self._failed()) is not None:
+            index.discard(job)
+
+    def _failed(self) -> FailedJobs | None:
+        lanes = self._lanes
+        if lanes.failed is None and lanes._p_jar is not None:
+            # If it is begun just now, this is not seen there.
+            lanes._p_jar.readCurrent(lanes)
+        return lanes.failed
 
     def _tail(self) -> Block:
         tail = self.table.block(self.position.tail)
@@ -126,9 +153,9 @@ class Writer:
 
     def _grow(self) -> Block:
         """A new last block."""
-        taken = self.position.taken
-        if taken == len(self.numbers):
+        if self.position.taken == len(self.numbers):
             self.reserve()
+        taken = self.position.taken
         number = self.numbers[taken]
         # Written too: every commit to a lane writes the block that was its last,
         # so that whoever writes that block shuts the lane for late ones.

@@ -13,10 +13,14 @@ __all__ = ["main"]
 
 main: Any
 try:
+    # Those that commands import when they need them.
+    import rich  # noqa: F401
+    import zodburi  # noqa: F401
+
     from lovely.remotetask.cli.commands import main
 except ModuleNotFoundError as error:
     missing = (error.name or "").partition(".")[0]
-    if missing not in {"click", "rich"}:
+    if missing not in {"click", "rich", "zodburi"}:
         raise
 
     def main(**kwargs: object) -> None:

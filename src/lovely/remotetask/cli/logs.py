@@ -34,10 +34,24 @@ class TroubleHandler(logging.Handler):
 
 
 @contextmanager
-def shown_logs(tell: Callable[[str], object], debug: bool) -> Iterator[None]:
-    """Within, all of the log is shown, or only trouble in the background."""
-    handler = logging.StreamHandler() if debug else TroubleHandler(tell)
+def shown_trouble(tell: Callable[[str], object], debug: bool) -> Iterator[None]:
+    """Within, trouble in the background is told, unless all of the log is shown."""
+    with handled_by(logging.NullHandler() if debug else TroubleHandler(tell)):
+        yield
+
+
+@contextmanager
+def quiet(debug: bool) -> Iterator[None]:
+    """Within, all of the log is shown, or none: errors are told otherwise."""
+    handler = logging.StreamHandler() if debug else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    with handled_by(handler):
+        yield
+
+
+@contextmanager
+def handled_by(handler: logging.Handler) -> Iterator[None]:
+    """Within, a handler has the whole log."""
     log.addHandler(handler)
     try:
         yield

@@ -1,0 +1,1 @@
+"""The management pages: services, jobs and cron jobs in a browser."""

@@ -1,0 +1,111 @@
+"""Values and times as text for people.  The templates escape it."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from lovely.remotetask.calendars import RANGES, Cron, Fields
+from lovely.remotetask.schedule import Every
+from lovely.remotetask.states import PROCESSING
+
+#: What is shown in a cell of a table, and on a job's own page (characters).
+CELL, PAGE = 90, 20_000
+
+
+def _limits(items: int, characters: int) -> reprlib.Repr:
+    """A repr() that looks at so many items and characters at most."""
+    limits = reprlib.Repr()
+    limits.maxlevel = 5
+    limits.maxdict = limits.maxlist = limits.maxtuple = items
+    limits.maxset = limits.maxfrozenset = limits.maxdeque = limits.maxarray = items
+    limits.maxstring = limits.maxother = limits.maxlong = characters
+    return limits
+
+
+_CELL, _PAGE = _limits(6, CELL // 2), _limits(500, PAGE)
+
+
+def short(value: Any) -> str:
+    """A value in a few words."""
+    return _shown(_CELL, value, CELL)
+
+
+def full(value: Any) -> str:
+    """A value as far as one may want to read it."""
+    return _shown(_PAGE, value, PAGE)
+
+
+def _shown(limits: reprlib.Repr, value: Any, most: int) -> str:
+    try:
+        text = limits.repr(value)
+    except Exception as error:  # whatever an application's object does
+        text = f"({type(value).__name__}, can't be shown: {type(error).__name__})"
+    return cut(text, most)
+
+
+def cut(text: str, most: int) -> str:
+    """A text, or its beginning; lone surrogates can't be sent."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment, in UTC; empty if there is none."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+
+
+def seconds(value: float | None) -> str:
+    """How long something took or takes."""
+    if value is None:
+        return ""
+    if value < 1:
+        return f"{1000 * max(value, 0):.0f} ms"
+    if value < 59.95:  # what is shown as 60 is a minute
+        return f"{value:.1f} s"
+    whole = round(value)
+    for unit, size, small, smaller in (
+        ("d", 86_400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    raise AssertionError(value)  # a minute is the least
+
+
+def took(job: Any) -> str:
+    """How long the last attempt of a job took, if it has ended."""
+    if job.started is None or job.completed is None or job.status == PROCESSING:
+        return ""
+    return seconds((job.completed - job.started).total_seconds())
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Numbers as the forms take them: ``1 5-8``."""
+    parts: list[list[int]] = []
+    for value in sorted(values):
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1].append(value)
+        else:
+            parts.append([value])
+    return " ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+def schedule(job: Any) -> str:
+    """When a cron job runs, in words."""
+    plan = job.plan.schedule
+    if job.delay is not None:
+        return f"once, after {seconds(job.delay)}"
+    if isinstance(plan, Every):
+        return f"every {seconds(plan.interval / 1_000_000)}"
+    if isinstance(plan, Cron):
+        return f"cron {plan.expression} ({plan.timezone})"
+    if isinstance(plan, Fields):
+        given = [(name, getattr(plan, name)) for name in RANGES]
+        fields = ", ".join(f"{name} {numbers(found)}" for name, found in given if found)
+        return f"{fields} ({plan.timezone})"
+    return "once"

@@ -1,0 +1,1 @@
+"""The demonstration: an application of the library, small and complete."""

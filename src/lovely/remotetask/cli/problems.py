@@ -1,0 +1,73 @@
+"""Errors as a user meets them: one line that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from click.exceptions import Abort, Exit
+from ZODB.POSException import POSError, ReadConflictError
+
+from lovely.remotetask.cli.text import first_line, printable
+from lovely.remotetask.errors import DatabaseTooOld, RemoteTaskError
+from lovely.remotetask.outages import is_outage
+
+DEBUG = "'remotetask --debug ...' shows the traceback."
+
+
+class Problem(click.ClickException):
+    """What the user has to change, in one line."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+class Unusable(Exception):
+    """What was asked for can't be done with this database; it says what to do."""
+
+
+@contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Within, an error is one line.  With ``debug`` it is raised as it is."""
+    try:
+        yield
+    except (click.ClickException, Exit, Abort, BrokenPipeError):
+        raise  # click's own; a reader that has seen enough ends quietly
+    except KeyboardInterrupt:
+        raise Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        raise Problem(told(error)) from error
+
+
+def told(error: Exception) -> str:
+    """What there is to say of an error, and what to do."""
+    if isinstance(error, ReadConflictError):
+        return f"The database was packed or is very busy: {error}. Try again."
+    if isinstance(error, DatabaseTooOld):
+        return (
+            f"The service {error.name!r} is as an older version has left it. Stop the "
+            "application, and convert it: 'remotetask convert'."
+        )
+    if (
+        isinstance(error, POSError)
+        and not isinstance(error, RemoteTaskError)
+        and not is_outage(error)
+    ):
+        return f"{type(error).__name__}: {error}. {DEBUG}"
+    if is_outage(error):
+        return (
+            f"The storage failed: {_line(error)}. Look whether its server runs, and "
+            "try again."
+        )
+    if isinstance(error, (OSError, Unusable, RemoteTaskError)):
+        return str(error)
+    return f"{type(error).__name__}: {_line(error)}. {DEBUG}"
+
+
+def _line(error: Exception) -> str:
+    return first_line(str(error)).rstrip(".") or type(error).__name__

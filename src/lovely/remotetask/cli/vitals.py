@@ -1,0 +1,107 @@
+"""Whether this process's worker is well, told to who watches over the process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lovely.remotetask.cli.notify import Systemd
+from lovely.remotetask.cli.text import number
+from lovely.remotetask.health import SILENT, STALLED, WorkerState
+
+if TYPE_CHECKING:
+    from lovely.remotetask.cli.access import Access
+
+log = logging.getLogger("lovely.remotetask")
+
+#: How often to look (seconds): at first, until it has begun, and then.
+FIRST = 0.1
+PERIOD = 5.0
+
+
+class Vitals:
+    """Looks at the worker now and then, in a thread of its own.
+
+    By the database, as everybody else sees it: so it is not well if the database can't
+    be reached, and whoever looks may hang as long as that takes.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        systemd: Systemd,
+        file: Path | None,
+        on_ready: Callable[[], object],
+    ) -> None:
+        """``file`` is touched while all is well; ``on_ready`` called at first."""
+        self._access, self._systemd, self._file = access, systemd, file
+        self._on_ready = on_ready
+        self._stopped, self._touching = threading.Event(), threading.Lock()
+        self._ready, self._well = False, True
+        self._thread = threading.Thread(target=self._watch, name="vitals", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; and nobody shall take the file for a sign of life."""
+        self._stopped.set()
+        with self._touching:
+            if self._file is not None:
+                self._file.unlink(missing_ok=True)
+
+    @property
+    def _period(self) -> float:
+        if not self._ready:
+            return FIRST
+        watchdog = self._systemd.watchdog
+        return PERIOD if watchdog is None else min(PERIOD, watchdog / 3)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._period):
+            try:
+                found = self._look()
+            except Exception as error:
+                self._note(f"the database can't be read: {error!r}")
+                continue
+            if found is None:
+                self._note("it is not among the workers" if self._ready else None)
+            elif found.state in {SILENT, STALLED}:
+                self._note(f"it is {found.state}")
+            else:
+                self._tell(found)
+
+    def _look(self) -> WorkerState | None:
+        """This process's worker, as it is in the database."""
+        with self._access.read() as service:
+            own = service.environment.process()
+            return next(
+                (
+                    found
+                    for found in service.processing.workers
+                    if found.worker.identity.startswith(f"{own}/")
+                ),
+                None,
+            )
+
+    def _tell(self, found: WorkerState) -> None:
+        self._note(None)
+        if self._stopped.is_set():
+            return
+        if not self._ready:
+            self._ready = True
+            self._systemd.ready()
+            self._on_ready()
+        self._systemd.alive(f"{found.state}, {number(len(found.worker.held), 'job')}")
+        with self._touching:
+            if self._file is not None and not self._stopped.is_set():
+                self._file.touch()
+
+    def _note(self, illness: str | None) -> None:
+        """Say so when the worker is ill, and when it is well again."""
+        if illness is not None and self._well:
+            log.warning("the worker is not well: %s", illness)
+        elif illness is None and not self._well:
+            log.info("the worker is well again")
+        self._well = illness is None

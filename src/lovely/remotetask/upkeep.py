@@ -1,0 +1,91 @@
+"""What a worker does beside running jobs, and says once: for a processor's thread."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from lovely.remotetask.current import Progress, Run
+from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.session import Session
+from lovely.remotetask.sites import is_closed
+
+if TYPE_CHECKING:
+    from lovely.remotetask.crew import Crew
+
+log = logging.getLogger("lovely.remotetask")
+
+#: A worker that has not looked for jobs for so long after its waitTime, though a
+#: thread is free, is stuck somewhere (seconds).
+STALL_SECONDS = 30.0
+
+
+class Upkeep:
+    """What one processor has shown and said so far."""
+
+    def __init__(self, name: str) -> None:
+        """``name``: of the service."""
+        self._name = name
+        self._shown: dict[int, Progress] = {}
+        self._overdue: set[int] = set()
+        self._stalled = False
+        #: What was last wrong with the service's retention.
+        self._complaint = ""
+
+    def start_anew(self) -> None:
+        """Another worker follows, which has shown nothing yet."""
+        self._shown = {}
+
+    def notice_stall(self, crew: Crew, wait_time: float) -> None:
+        """Say so, once, if no thread looks for jobs any more.
+
+        ``wait_time``: how long a thread waits before it looks again (seconds).
+        """
+        seconds = crew.not_looked_for()
+        stalled = seconds > wait_time + STALL_SECONDS
+        if stalled and not self._stalled:
+            log.error(
+                "%s: nobody has looked for jobs for %d seconds, though a thread is "
+                "free: it is stuck in the database or in a subscriber",
+                self._name,
+                seconds,
+            )
+        self._stalled = stalled
+
+    def prune(self, session: Session) -> bool:
+        """Index and remove some jobs, if it is time; whether there may be more.
+
+        Whatever goes wrong, the worker goes on without.  Raise WorkerLost.
+        """
+        try:
+            return session.catch_up() or session.prune()
+        except WorkerLost:
+            raise
+        except (InvalidType, InvalidArgument) as error:
+            if str(error) != self._complaint:
+                log.error("%s: no jobs are removed: %s", self._name, error)
+            self._complaint = str(error)
+        except Exception:
+            if not is_closed(session.connection.db()):
+                log.exception("%s: jobs could not be removed", self._name)
+        finally:
+            session.rest()
+        return False
+
+    def show_progress(self, session: Session, runs: dict[int, Run]) -> None:
+        """Let others see how far jobs are; say once which have used up their time."""
+        reported = {jobid: run.reported for jobid, run in runs.items() if run.reported}
+        if reported != self._shown:
+            session.show(reported)
+            self._shown = reported
+        overdue = {jobid for jobid, run in runs.items() if run.overdue}
+        for jobid in overdue - self._overdue:
+            log.warning(
+                "%s: job %s of task %r has used up its time, %g seconds, and goes on",
+                self._name,
+                jobid,
+                runs[jobid].task,
+                runs[jobid].timeout,
+                extra=dict(runs[jobid].context),
+            )
+        self._overdue = overdue

@@ -1,0 +1,316 @@
+"""Nothing is changed without leave, and nothing that is shown can do harm."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import transaction
+from webtest import TestApp
+
+from lovely import remotetask
+from lovely.remotetask.processor import MultiProcessor
+from lovely.remotetask.web.operations import OPERATIONS
+from lovely.remotetask.web.verbs import VERBS
+from tests.support import processing, register, wait_until
+from tests.web.support import HEADERS, LOCAL, Outline, dashboard, run_all, token_of
+
+#: Every form, with what it sends.
+FORMS = [
+    *((f"/jobs/1/{verb}", {}) for verb in VERBS),
+    ("/bulk", {"verb": "retry", "ids": "1"}),
+    ("/live", {"live": "off"}),
+]
+
+#: Every change over the API.
+CHANGES = [
+    (operation.method, operation.path.replace("{id}", "1"))
+    for operation in OPERATIONS
+    if operation.changes
+]
+BODIES = {
+    "/jobs": b'{"task": "echo"}',
+    "/bulk": b'{"verb": "retry", "ids": [1]}',
+    "/clean": b'{"status": ["error"]}',
+}
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`{{7*7}}${7*7}\0\u202e"
+)
+
+
+@pytest.fixture
+def failed(service: Any) -> Any:
+    """A service with one job, which has failed."""
+    service.add("fail")
+    run_all(service)
+    return service
+
+
+@pytest.fixture
+def app(db: Any, failed: Any) -> TestApp:
+    """A dashboard on which jobs can be changed."""
+    return dashboard(db, allow_changes=True, tasks=["echo"])
+
+
+@pytest.fixture
+def unchanged(failed: Any) -> Any:
+    """After the test, nothing has been committed."""
+    before = failed._p_jar.db().lastTransaction()
+    yield
+    assert failed._p_jar.db().lastTransaction() == before
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("address", "fields"), FORMS)
+@pytest.mark.parametrize("token", [None, "", "wrong"])
+def test_forms_need_a_token(
+    app: TestApp, address: str, fields: dict[str, str], token: str | None
+) -> None:
+    """Without the token, or with another, a form is refused and does nothing."""
+    token_of(app)
+    given = fields if token is None else {**fields, "csrf_token": token}
+    assert "Go back and try again" in app.post(address, given, status=403)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("address", "fields"), FORMS)
+def test_a_token_needs_its_cookie(
+    app: TestApp, address: str, fields: dict[str, str]
+) -> None:
+    """A token is good with the cookie that came with it only."""
+    token = token_of(app)
+    app.reset()
+    app.post(address, {**fields, "csrf_token": token}, status=403)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("address", "fields"), FORMS[:-1])
+def test_read_only_forms(
+    db: Any, failed: Any, address: str, fields: dict[str, str]
+) -> None:
+    """Where nothing may be changed, even with the token no form does anything."""
+    app = dashboard(db)
+    token = token_of(app)
+    page = app.post(address, {**fields, "csrf_token": token}, status=403)
+    assert "can be looked at" in page
+    app.get(address, status=(403, 404))
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:99"},
+    ],
+)
+@pytest.mark.parametrize("address", ["/jobs/1/retry", "/api/v1/jobs/1/retry"])
+def test_other_sites_change_nothing(
+    app: TestApp, headers: dict[str, str], address: str
+) -> None:
+    """What a browser sends for another site's page is refused, whatever it has."""
+    given = {"csrf_token": token_of(app)}
+    app.post(address, given, headers={**HEADERS, **headers}, status=403)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://proxied.example"},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://localhost:80"},
+        {},
+    ],
+)
+def test_its_own_pages_do(app: TestApp, failed: Any, headers: dict[str, str]) -> None:
+    """What comes from the dashboard's own pages is done."""
+    token = token_of(app)
+    app.post("/jobs/1/retry", {"csrf_token": token}, headers=headers, status=303)
+    transaction.begin()
+    assert failed.getStatus(1) == "queued"
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("method", "address"), CHANGES)
+def test_the_api_needs_its_header(app: TestApp, method: str, address: str) -> None:
+    """Without a header that no form can send, the API changes nothing."""
+    response = app.request(
+        f"/api/v1{address}",
+        method=method,
+        body=BODIES.get(address, b""),
+        content_type="application/json",
+        status=403,
+    )
+    assert "X-Requested-With" in response.json["detail"]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(("method", "address"), CHANGES)
+def test_a_read_only_api(db: Any, failed: Any, method: str, address: str) -> None:
+    """Where nothing may be changed, the API changes nothing."""
+    response = dashboard(db, tasks=["echo"]).request(
+        f"/api/v1{address}",
+        method=method,
+        body=BODIES.get(address, b""),
+        headers=HEADERS,
+        content_type="application/json",
+        status=403,
+    )
+    assert response.content_type == "application/problem+json"
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_what_forms_can_send_is_no_json(app: TestApp, kind: str) -> None:
+    """A body of a kind that another site's form can send is not read."""
+    app.post(
+        "/api/v1/jobs", BODIES["/jobs"], headers=HEADERS, content_type=kind, status=415
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/jobs/1", "/nope", "/api/v1/status", "/api/v1/nope", "/healthz"]
+)
+def test_browsers_are_told_what_holds(app: TestApp, address: str) -> None:
+    """Every answer forbids scripts and styles within pages, frames and caches."""
+    response = app.get(address, status="*")
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_refusals_are_told_too(db: Any, service: Any) -> None:
+    """An answer to somebody who is not let in has the same headers."""
+    response = dashboard(db, authentication=lambda request: None).get("/", status=403)
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_cookies_are_for_the_dashboard(app: TestApp) -> None:
+    """Cookies are not sent along from other sites, nor seen by scripts."""
+    page = app.get("/")
+    cookies = page.headers.getall("Set-Cookie")
+    cookies += page.forms[0].submit("live", value="off").headers.getall("Set-Cookie")
+    assert len(cookies) >= 2
+    for cookie in cookies:
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+
+
+@pytest.mark.parametrize(
+    "address", ["/jobs?text=%ff", "/%ff", "/api/v1/jobs?text=%ff", "/jobs/1?done=%ff"]
+)
+def test_what_is_not_text(app: TestApp, address: str) -> None:
+    """An address that is not UTF-8 is a bad request, not a failure."""
+    app.get(address, status=400)
+
+
+def test_a_form_that_is_not_text(app: TestApp) -> None:
+    """Nor is a form: its token is none."""
+    app.post("/jobs/1/retry", b"csrf_token=%ff", status=403)
+
+
+@pytest.fixture
+def hostile(db: Any, service: Any) -> Any:
+    """A service whose every text is hostile."""
+
+    def fail(value: Any) -> Any:
+        raise RuntimeError(HOSTILE)
+
+    def work(value: Any) -> Any:
+        run = remotetask.current()
+        run.progress(0.5, HOSTILE)
+        wait_until(lambda: run.cancelled)
+
+    register(HOSTILE, fail)
+    register("work" + HOSTILE, work)
+    register("echo" + HOSTILE, lambda value: value)
+    root = service.__parent__
+    hostile = root[HOSTILE] = type(service)()
+    hostile.__parent__, hostile.__name__ = root, HOSTILE
+    hostile.processorFactory = MultiProcessor
+    hostile.processorArguments = {"waitTime": 0.01, "heartbeat": 0.05}
+    hostile.add(HOSTILE, {HOSTILE: HOSTILE})
+    hostile.add("echo" + HOSTILE, [HOSTILE])
+    hostile.addCronJob(HOSTILE, every=60)
+    hostile.addCronJob("echo" + HOSTILE, every=3600)
+    hostile.runNow(3)
+    hostile.add("work" + HOSTILE, HOSTILE)
+    transaction.commit()
+    with processing(hostile):
+        wait_until(lambda: transaction.begin() and hostile.count("error"))
+        wait_until(lambda: transaction.begin() and hostile.progress(5))
+        yield hostile
+        hostile.cancel(5)
+        transaction.commit()
+
+
+ADDRESSES = [
+    "/",
+    "/jobs",
+    "/jobs/1",
+    "/jobs/2",
+    "/jobs/3",
+    "/jobs/5",
+    "/queue",
+    "/schedule",
+    "/workers",
+    "/bulk?verb=retry&scope=matching",
+    "/jobs/1/remove",
+    "/jobs/1/%3Cb%3E",
+]
+
+
+def test_everything_is_escaped(db: Any, hostile: Any) -> None:
+    """Whatever a name, an input, an output, an error or a message is, it is text."""
+    app = dashboard(db, [HOSTILE], allow_changes=True, title=HOSTILE)
+    for address in ADDRESSES:
+        page = app.get(address, status="*").text
+        check_harmless(page)
+    shown = Outline(app.get("/jobs/1").text)
+    assert "<script>alert(1)</script>" in shown.text
+    filtered = app.get("/jobs", {"text": HOSTILE, "task": HOSTILE})
+    check_harmless(filtered.text)
+    check_harmless(app.get("/bulk", {"verb": "retry", "text": HOSTILE}).text)
+
+
+def check_harmless(page: str) -> None:
+    """A page has only scripts of the dashboard's own, and no handlers or styles."""
+    found = Outline(page)
+    assert "49" not in re.findall(r"\{\{.*?\}\}|\$\{.*?\}", page)
+    for tag, attributes in found.elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        if tag == "script":
+            assert str(attributes["src"]).startswith("/static/")
+        if tag in {"img", "iframe", "object", "style", "base"}:
+            raise AssertionError(f"<{tag}> has come in")
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "nobody"])
+def test_users_are_escaped(db: Any, service: Any, name: str) -> None:
+    """So is the name of who asks."""
+    app = dashboard(db, authentication=lambda request: name)
+    check_harmless(app.get("/").text)
+
+
+def test_secrets_are_not_logged(
+    db: Any, service: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure of the dashboard is logged; who asks is told nothing of it."""
+    app = TestApp(
+        dashboard(db, authentication=lambda request: 1 / 0).app,
+        extra_environ=dict(LOCAL),
+    )
+    page = app.get("/", headers={"Authorization": "Basic c2VjcmV0"}, status=500)
+    assert "ZeroDivisionError" not in page
+    assert "ZeroDivisionError" in caplog.text
+    assert "c2VjcmV0" not in caplog.text

@@ -1,0 +1,66 @@
+"""An application with an old database is started."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import transaction
+import ZODB
+import zope.component.event
+import zope.event
+from ZODB.FileStorage import FileStorage
+from zope.app.appsetup import product
+from zope.generations.interfaces import GenerationTooHigh
+from zope.processlifetime import DatabaseOpenedWithRoot
+
+from lovely.remotetask import versions
+from tests.old_records import OldDatabase
+from tests.support import PATIENCE, ask, register, wait_for_status
+from tests.zope.configuration import configure
+
+
+def open_application(path: str) -> Any:
+    """What an application does when it starts."""
+    db = ZODB.DB(FileStorage(path))
+    zope.event.notify(DatabaseOpenedWithRoot(db))
+    return db
+
+
+def test_services_are_converted_before_they_are_started(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the package's ZCML, what start-up is to start has been converted."""
+    caplog.set_level(logging.INFO, "lovely.remotetask")
+    configuration = product.saveConfiguration()
+    configure()
+    register("echo", str)
+    old = OldDatabase()
+    jobs = {7: old.job(7)}
+    old.service(jobs, queue=jobs.values())
+    old.write(path)
+    product.setProductConfiguration("lovely.remotetask", {"autostart": "@service"})
+    try:
+        db = open_application(path)
+    finally:
+        product.restoreConfiguration(configuration)
+    assert "service service on site root started" in caplog.text
+    wait_for_status(db, 7, "completed")
+    with db.transaction() as connection:
+        service = connection.root()["service"]
+        assert service.stopProcessing(wait=True, timeout=PATIENCE)
+    transaction.abort()
+    db.close()
+
+
+def test_what_is_newer_stops_the_start(db: Any, service: Any) -> None:
+    """Older code does not start an application with a newer database."""
+    configure()
+    zope.event.notify(DatabaseOpenedWithRoot(db))
+    with db.transaction() as connection:
+        generations = connection.root()["zope.generations"]
+        generations["lovely.remotetask"] = versions.CURRENT + 1
+    with pytest.raises(GenerationTooHigh):
+        zope.event.notify(DatabaseOpenedWithRoot(db))
+    assert ask(db, lambda service: service.count()) == 0
