@@ -174,6 +174,20 @@ def test_pause_and_resume(scene: Scene, seen: bool) -> None:
     assert scene.process(DAY + HOUR) == [DAY + HOUR]
 
 
+def test_a_paused_job_is_planned_anew(scene: Scene) -> None:
+    """A paused job that is rescheduled stays paused; then it goes on as it is now."""
+    job = scene.add(hour=3)
+    scene.service.pause(job.id)
+    job.update(hour=5)
+    scene.service.reschedule(job.id)
+    scene.commit()
+    assert (job.paused, job.scheduledFor) == (True, None)
+    assert scene.process(5 * HOUR) == []
+    scene.service.resume(job.id)
+    scene.commit()
+    assert scene.process(DAY + 5 * HOUR) == [DAY + 5 * HOUR]
+
+
 def test_a_date_can_be_paused(scene: Scene) -> None:
     """A single date that is paused waits; one that has passed meanwhile runs then."""
     job = scene.add(at=after(HOUR))

@@ -19,6 +19,7 @@ from lovely.remotetask.errors import (
 )
 from lovely.remotetask.interfaces import ICronJob, IJob, ITaskService
 from lovely.remotetask.job import CronJob, Job
+from lovely.remotetask.planning import RunPolicy
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.schedule import Schedule
 from lovely.remotetask.service import TaskService
@@ -216,6 +217,20 @@ def test_bad_input(
     assert len(service.jobs) == 0
     transaction.commit()
     assert service._p_jar.db().storage.lastTransaction() == before
+
+
+def test_what_it_was_given_can_be_read(service: Any) -> None:
+    """The expression, the interval, the zone and the policy can be read again."""
+    cron, every = (
+        service.jobs[service.addCronJob("echo", **kind, grace=60)]
+        for kind in ({"cron": "0 3 * *  mon", "timezone": "Asia/Tokyo"}, {"every": 90})
+    )
+    assert (cron.schedule.expression, cron.schedule.timezone) == (
+        "0 3 * * mon",
+        "Asia/Tokyo",
+    )
+    assert every.schedule.interval == 90_000_000
+    assert every.policy == RunPolicy(grace=60)
 
 
 def test_a_refused_update_changes_nothing(service: Any) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from io import BytesIO
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from lovely.remotetask import zones
 from lovely.remotetask.calendars import Fields
 from lovely.remotetask.schedule import Every
 from tests.schedule.oracles import moment, show
@@ -151,3 +155,34 @@ def test_real_time_goes_on() -> None:
         "2026-03-29 03:30",
         "2026-03-30 03:30",
     ]
+
+
+def zone_file(offset: int, last: int, rule: str) -> BytesIO:
+    """A zone as RFC 8536 has it: one entry, that changes nothing, and then a rule."""
+    kind = struct.pack(">lbB", offset, 0, 0) + b"-\0"
+
+    def part(times: int) -> bytes:
+        header = b"TZif2" + bytes(15) + struct.pack(">6l", 0, 0, 0, times, 1, 2)
+        return header + struct.pack(f">{times}q", *[last][:times]) + bytes(times) + kind
+
+    return BytesIO(part(0) + part(1) + f"\n{rule}\n".encode())
+
+
+def test_a_change_that_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a rule begins with a change that did not come, no minute comes twice.
+
+    So it was in Greenland in October 2023; zoneinfo takes an hour for repeated there.
+    """
+    change = exactly("2023-10-29T01:00+00:00")
+    rule = "<-02>2<-01>,M3.5.0/-1,M10.5.0/0"
+    file = zone_file(-7200, change // 1_000_000, rule)
+    zone = ZoneInfo.from_file(file, key="America/Nuuk")
+    monkeypatch.setattr(zones, "load", lambda name: zone)
+    schedule = Fields.of(minute=range(60), timezone="America/Nuuk")
+    minute = 60 * 1_000_000
+    for due in range(change - 120 * minute, change + 120 * minute, minute):
+        assert schedule.next(due - minute) == due
+        assert schedule.next(due - 1) == due
+        assert schedule.previous(due + 1) == due
+    found = Fields.of(hour=23, minute=30, timezone="America/Nuuk").upcoming(change, 2)
+    assert [show(due) for due in found] == ["2023-10-29 01:30", "2023-10-30 01:30"]

@@ -436,6 +436,11 @@ class ICronJob(IJob):
     month = Attribute("The months, likewise.")
     dayOfWeek = Attribute("The days of the week, likewise; Monday is 0.")
     delay = Attribute("The delay in seconds, if it was given one, or None.")
+    schedule = Attribute("What it is due by, a `lovely.remotetask.schedule.Schedule`.")
+    policy = Attribute(
+        "What becomes of runs that could not begin in time, a "
+        "`lovely.remotetask.planning.RunPolicy`."
+    )
     paused = Attribute("Whether it is paused.")
     runFor = Attribute(
         "The moment that the last run was planned for; None if somebody asked for it."

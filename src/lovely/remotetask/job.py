@@ -21,7 +21,8 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import TaskError
 from lovely.remotetask.interfaces import ICronJob, IJob
 from lovely.remotetask.plan import Plan
-from lovely.remotetask.schedule import Delay
+from lovely.remotetask.planning import RunPolicy
+from lovely.remotetask.schedule import Delay, Schedule
 from lovely.remotetask.states import (
     CANCELLED,
     CRONJOB,
@@ -123,6 +124,14 @@ class CronJob(Job):
     def upcoming(self, n: int) -> list[datetime | None]:
         upcoming = [] if self.status in REMOVABLE else self.plan.upcoming(n)
         return [times.to_datetime(moment) for moment in upcoming]
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.plan.schedule
+
+    @property
+    def policy(self) -> RunPolicy:
+        return self.plan.policy
 
     @property
     def paused(self) -> bool:

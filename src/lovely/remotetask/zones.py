@@ -8,12 +8,14 @@ is the first at which the clocks show that time or a later one:
 - a time that is repeated has the first of its two moments.
 
 Times are whole minutes since 1970-01-01 00:00 on the wall; offsets are seconds.
+Clocks are ahead of UTC, or behind, by less than a day; that they are changed twice
+within two days has not been seen.
 """
 
 from __future__ import annotations
 
 import functools
-from datetime import datetime, timedelta
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import times
@@ -25,7 +27,6 @@ DAY = 24 * 60 * MINUTE
 #: The calendar, and with it the rules of a zone, repeat after 400 years.
 CYCLE = 146_097 * DAY
 
-FIRST = datetime(1970, 1, 1)  # noqa: DTZ001  (what the wall shows)
 #: Seconds; further out, the date on the wall may be in no year from 1 to 9999.
 EARLY = times.from_datetime(times.EARLIEST) // 1_000_000 + 2 * DAY
 LATE = times.from_datetime(times.LATEST) // 1_000_000 - 2 * DAY
@@ -65,54 +66,53 @@ def check_timezone(timezone: object) -> str:
 
 def not_reached(zone: ZoneInfo | None, moment: int) -> int:
     """The first minute that the clocks have not shown up to and at a moment."""
-    if zone is None:
-        return moment // (MINUTE * 1_000_000) + 1
     second = moment // 1_000_000
-    local = _local(zone, second)
-    shown = second + _offset(local)
-    if not local.fold:
-        return shown // MINUTE + 1
-    # They show these minutes for the second time; go on where the first ended.
-    before = _offset(local.replace(fold=0))
-    end = _change(zone, shown - before, second) + before
-    return -(-end // MINUTE)
+    if zone is None:
+        return second // MINUTE + 1
+    before, offset = _offset(zone, second - DAY), _offset(zone, second)
+    minute = (second + offset) // MINUTE + 1
+    if offset >= before:
+        return minute
+    # They may show these minutes for the second time; go on where the first ended.
+    end = _change(zone, second - DAY, second) + before
+    return max(minute, -(-end // MINUTE))
 
 
 def moment_of(zone: ZoneInfo | None, minute: int) -> int:
     """The first moment at which the clocks show this minute or a later one."""
     second = minute * MINUTE
     if zone is not None:
-        local = (FIRST + timedelta(minutes=minute)).replace(tzinfo=zone)
-        before, after = _offset(local), _offset(local.replace(fold=1))
-        if before < after:
-            second = _change(zone, second - after, second - before)
-        else:
+        before, after = _offset(zone, second - DAY), _offset(zone, second + DAY)
+        if before == after:
             second -= before
+        else:
+            change = _change(zone, second - DAY, second + DAY)
+            first = second - before
+            second = first if first < change else max(change, second - after)
     return second * 1_000_000
 
 
-def _offset(local: datetime) -> int:
-    """How many seconds a local time is ahead of UTC."""
-    offset = local.utcoffset()
-    assert offset is not None
-    return offset.days * DAY + offset.seconds
+def _offset(zone: ZoneInfo, second: int) -> int:
+    """How many seconds the clocks are ahead of UTC, maybe in another cycle.
 
-
-def _local(zone: ZoneInfo, second: int) -> datetime:
-    """What the clocks show, maybe in another cycle of the calendar."""
+    Asked by moments only: for what the clocks show, ``zoneinfo`` takes an hour for
+    repeated that is not, where a rule begins with a change that did not come.
+    """
     if second < EARLY:
         second += CYCLE
     elif second > LATE:
         second -= CYCLE
-    return (times.EPOCH + timedelta(seconds=second)).astimezone(zone)
+    offset = (times.EPOCH + timedelta(seconds=second)).astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset.days * DAY + offset.seconds
 
 
 def _change(zone: ZoneInfo, low: int, high: int) -> int:
     """The second, after ``low`` up to ``high``, in which the clocks are changed."""
-    before = _offset(_local(zone, low))
+    before = _offset(zone, low)
     while high - low > 1:
         middle = (low + high) // 2
-        if _offset(_local(zone, middle)) == before:
+        if _offset(zone, middle) == before:
             low = middle
         else:
             high = middle
