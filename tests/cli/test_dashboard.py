@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from tests.cli.commands import SETUP, refused, started
@@ -40,6 +43,34 @@ def test_dashboard(uri: str, tmp_path: Path) -> None:
         assert "no [red]luck[/red]" in get(f"{found[1]}jobs/2")
         assert running.end(signal.SIGTERM) == 0, running.log
     assert "Traceback" not in running.log
+
+
+def test_dashboard_for_users(uri: str, tmp_path: Path) -> None:
+    """With a file of users, only they are let in."""
+    users = tmp_path / "users"
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    users.write_text(f"eva:{hashed}\n")
+    words = ["dashboard", "-d", uri, *SETUP, "--port", 0, "--users", users]
+    with started(tmp_path / "log", *words) as running:
+        found = wait_until(
+            lambda: re.search(r"^(http://\S+) shows /tasks", running.log)
+        )
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            get(found[1])
+        token = base64.b64encode(b"eva:secret").decode()
+        asked = urllib.request.Request(
+            f"{found[1]}jobs/2", headers={"Authorization": f"Basic {token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            assert "no [red]luck[/red]" in answer.read().decode()
+        assert running.end(signal.SIGTERM) == 0, running.log
+
+
+def test_dashboard_with_bad_users(file: Path, tmp_path: Path) -> None:
+    """A file that holds no passwords is refused."""
+    users = tmp_path / "users"
+    users.write_text("eva:secret\n")
+    assert "bcrypt" in refused("dashboard", "-d", file, "--users", users)
 
 
 def test_dashboard_for_others(file: Path) -> None:

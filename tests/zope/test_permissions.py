@@ -59,7 +59,8 @@ JOB = {
         *("id", "task", "status", "input", "output", "error", "principal"),
         *("created", "started", "completed", "scheduledFor", "attempt", "attempts"),
         *("minute", "hour", "dayOfMonth", "month", "dayOfWeek", "delay"),
-        *("paused", "runFor", "runs", "timeOfNextCall", "upcoming"),
+        *("paused", "runFor", "runs", "schedule", "policy"),
+        *("timeOfNextCall", "upcoming"),
     },
     MANAGE: {"update"},
 }

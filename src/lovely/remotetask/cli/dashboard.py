@@ -19,7 +19,7 @@ from lovely.remotetask.cli.options import Command, on_service
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="Where to listen: an address of this machine that others can't reach.",
+    help="Where to listen: an address that others can reach needs --users.",
 )
 @click.option(
     "--port",
@@ -28,6 +28,12 @@ from lovely.remotetask.cli.options import Command, on_service
     metavar="NUMBER",
     type=click.IntRange(0, 65535),
     help="The port; 0 for any that is free.",
+)
+@click.option(
+    "--users",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Let in only who has a password in this file, as htpasswd -B makes it.",
 )
 @click.option("--allow-changes", is_flag=True, help="Let jobs be changed.")
 @click.option(
@@ -39,14 +45,21 @@ from lovely.remotetask.cli.options import Command, on_service
 )
 @on_service(write=True, tasks=True)
 def dashboard(
-    access: Access, host: str, port: int, allow_changes: bool, tasks: Sequence[str]
+    access: Access,
+    *,
+    host: str,
+    port: int,
+    users: str | None,
+    allow_changes: bool,
+    tasks: Sequence[str],
 ) -> None:
     """Serve the dashboard on this machine, until Ctrl-C or SIGTERM.
 
-    Everybody on this machine can look, and with --allow-changes change jobs.  To let
-    others in, mount the dashboard in an application that knows who they are.
+    Without --users, everybody on this machine can look, and with --allow-changes
+    change jobs.  Passwords are sent as they are: let others in through a server that
+    speaks HTTPS.
     """
-    from lovely.remotetask.web import serve
+    from lovely.remotetask.web import BasicAuthentication, serve
 
     def ready(url: str) -> None:
         click.echo(f"{url} shows {access}. Ctrl-C ends it.")
@@ -60,6 +73,7 @@ def dashboard(
                 host=host,
                 port=port,
                 ready=ready,
+                authentication=BasicAuthentication(users) if users else None,
                 allow_changes=allow_changes,
                 tasks=tasks,
             )
