@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transaction
 from persistent import Persistent
+from transaction import TransactionManager
+from ZODB.POSException import ConnectionStateError
 
 from lovely.remotetask import crew
+from lovely.remotetask.current import Run
+from lovely.remotetask.session import Session
 from lovely.remotetask.states import COMPLETED, ERROR
+from lovely.remotetask.workers import Lease
 from tests.stateful.invariants import check
 from tests.storages import open_database, store
 from tests.support import (
@@ -60,6 +67,39 @@ def test_a_closed_connection_fails_the_job(db: Any, service: Any) -> None:
     register_full("close", close_connection)
     broken = fails_alone(db, service, "close")
     assert ask(db, lambda service: service.jobs[broken].attempt) == 1
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_closed_connection_that_is_another_threads(
+    db: Any, service: Any, *, group: bool
+) -> None:
+    """If another thread has opened it by then, its transactions are left alone."""
+    opened = []
+
+    def hand_over(service: Any, jobid: int, input: Any) -> None:
+        close_connection(service, jobid, input)
+        opened.append(db.open(transaction_manager=TransactionManager()))
+        assert opened[0] is service._p_jar
+
+    register_full("hand over", hand_over)
+    jobid = service.add("hand over")
+    transaction.commit()
+    with closing(Session(db, ["service"])) as session:
+        key = session.register(1, Lease())
+        (claimed,) = session.claim(key, 1).jobs
+        runs = {claimed: Run(session.environment)}
+        run = partial(session.run_group, runs, key, bool)
+        if not group:
+            run = partial(session.run, claimed, key)
+        with pytest.raises(ConnectionStateError, match="was closed"):
+            run()
+        (other,) = opened
+        assert other._registered_objects == []
+        other.transaction_manager.begin()
+        assert other.root()["service"].getStatus(jobid) == "processing"
+        other.transaction_manager.abort()
+        # It was handed over, so it is closed once.
+        session.connection = other
 
 
 class Note(Persistent):

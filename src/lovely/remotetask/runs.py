@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transaction.interfaces import TransientError
+from ZODB.POSException import ConnectionStateError
 
 from lovely.remotetask.current import Run
 from lovely.remotetask.errors import JobCancelled, TaskError
@@ -47,17 +48,20 @@ class Thread(NamedTuple):
     #: The service's object id, and the worker's key.
     oid: bytes
     key: int
+    #: Of the connection's transactions, as long as it is this thread's.
+    manager: Any
     #: Told of each run that has ended, when that is committed.
     report: Callable[[RunEnded], object]
 
     @property
-    def manager(self) -> Any:
-        """Of the connection's transactions."""
-        return self.connection.transaction_manager
-
-    @property
     def service(self) -> TaskService:
-        """The service, as this thread's transaction sees it."""
+        """The service, as this thread's transaction sees it.
+
+        Raise ConnectionStateError if a task has closed the connection: by now it may
+        be another thread's, in whose transactions it takes part.
+        """
+        if self.connection.transaction_manager is not self.manager:
+            raise ConnectionStateError("The connection of the worker was closed.")
         service: TaskService = self.connection.get(self.oid)
         return service
 

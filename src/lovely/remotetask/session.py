@@ -371,7 +371,7 @@ class Session:
 
     def _thread(self, key: int) -> Thread:
         """What this thread runs the jobs of a worker with."""
-        return Thread(self.jar, self.oid, key, self._report)
+        return Thread(self.jar, self.oid, key, self.manager, self._report)
 
     def _report(self, ended: RunEnded) -> None:
         """A run has ended, and that is committed."""
