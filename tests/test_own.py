@@ -8,9 +8,15 @@ import pytest
 import transaction
 from transaction import TransactionManager
 from transaction.interfaces import TransientError
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, StorageError
 
-from lovely.remotetask.own import LONGEST_PAUSE, TRIES, commit_retrying, transact
+from lovely.remotetask.own import (
+    LONGEST_PAUSE,
+    TRIES,
+    commit_retrying,
+    tidy_pool,
+    transact,
+)
 from tests.support import FakeEnvironment, open_connections
 
 
@@ -76,3 +82,21 @@ def test_beside_the_caller(service: Any, db: Any, environment: FakeEnvironment) 
     assert root["mine"] == 1
     transaction.commit()
     assert (root["mine"], service.note) == (1, "theirs")
+
+
+def test_the_pool_of_a_storage_that_fails(
+    db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that met a failure is back in its pool; the database can close."""
+    connection = db.open(transaction_manager=TransactionManager())
+    connection.close()
+
+    def fail(storage: Any) -> None:
+        raise StorageError("no server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connection._storage), "poll_invalidations", fail)
+        with pytest.raises(StorageError):
+            tidy_pool(db)
+    assert open_connections(db) == 0
+    db.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import transaction
@@ -81,6 +82,20 @@ def open_connection(db: Any) -> Any:
     return connection
 
 
+@contextmanager
+def connected(db: Any) -> Iterator[Any]:
+    """Lend a connection with a transaction manager of its own.
+
+    As with `open_connection`, a transaction must be begun before anything is looked
+    at; and it must be over before the block ends.
+    """
+    connection = db.open(transaction_manager=TransactionManager(explicit=True))
+    try:
+        yield connection
+    finally:
+        close_connection(connection)
+
+
 def close_connection(connection: Any) -> None:
     """Give a connection back to its pool."""
     try:
@@ -108,12 +123,25 @@ def transact(
 
     ``oid`` is the service's object id.  As `commit_retrying`.
     """
-    manager = TransactionManager(explicit=True)
-    connection = db.open(transaction_manager=manager)
-    try:
-        return commit_retrying(manager, environment, lambda: work(connection.get(oid)))
-    except BaseException:
-        forget(connection)
-        raise
-    finally:
-        close_connection(connection)
+    with connected(db) as connection:
+        manager = connection.transaction_manager
+        try:
+            return commit_retrying(
+                manager, environment, lambda: work(connection.get(oid))
+            )
+        except BaseException:
+            forget(connection)
+            raise
+
+
+def tidy_pool(db: Any) -> None:
+    """Have ZODB look after connections that nobody uses.
+
+    Each of them remembers the ids of all objects that are written meanwhile.  The
+    one that begins a transaction forgets them; and only when one is opened does ZODB
+    drop those that have been idle for longer than the database's ``pool_timeout``.
+    """
+    if any(info["opened"] is None for info in db.connectionDebugInfo()):
+        with connected(db) as connection:
+            connection.transaction_manager.begin()
+            connection.transaction_manager.abort()

@@ -27,8 +27,9 @@ from lovely.remotetask.errors import (
 from lovely.remotetask.history import Recorder
 from lovely.remotetask.interfaces import IProcessor
 from lovely.remotetask.outages import Outages
+from lovely.remotetask.own import tidy_pool
 from lovely.remotetask.session import Session
-from lovely.remotetask.sites import is_closed, tidy_pool
+from lovely.remotetask.sites import is_closed
 from lovely.remotetask.upkeep import Upkeep
 from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
-from transaction import TransactionManager
 from zope.component.hooks import getSite, setSite
 from zope.component.interfaces import ISite
 from zope.interface import classImplements
@@ -71,17 +70,6 @@ def is_closed(db: Any) -> bool:
     """Whether a ZODB.DB has been closed."""
     # The class has a storage too, for its documentation.
     return "storage" not in vars(db)
-
-
-def tidy_pool(db: Any) -> None:
-    """Have ZODB look after connections that nobody uses.
-
-    Each of them remembers the ids of all objects that are written meanwhile.  The
-    one that is opened forgets them; and only then does ZODB drop those that have been
-    idle for longer than the database's ``pool_timeout``.
-    """
-    if any(info["opened"] is None for info in db.connectionDebugInfo()):
-        db.open(TransactionManager()).close()
 
 
 def path_of(service: Any) -> list[str]:
