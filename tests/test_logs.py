@@ -136,10 +136,14 @@ def test_a_record_keeps_its_own(written: io.StringIO) -> None:
     assert (line["jobid"], line["task"]) == (7, "other")
 
 
-def test_hostile_content_stays_on_its_line(written: io.StringIO) -> None:
+def test_hostile_content_stays_on_its_line() -> None:
     """Whatever is logged is one line of JSON."""
+    written = io.StringIO()
+    # A logger that no other handler hears: they could not write what it says.
+    apart = logging.Logger("apart")
+    apart.addHandler(logs.handler("json", written))
     text = 'first\nsecond "quoted" \x1b[31m \u2028 ü \ud800'
-    elsewhere.warning("%s", text, extra={"task": object()})
+    apart.warning("%s", text, extra={"task": object()})
     assert written.getvalue().count("\n") == 1
     [line] = lines(written)
     assert line["message"] == text
