@@ -7,9 +7,11 @@ are not in the child, and the locks that they held are.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ from contextlib import contextmanager
 
 #: No child is waited for longer, and none lives longer if its parent is gone.
 PATIENCE = 60
+#: What still lives then says where it hangs.
+STUCK = 55
 
 KILLED = -signal.SIGKILL
 
@@ -127,6 +131,7 @@ def _live(function: Callable[[Pipe], None], pipe: Pipe) -> None:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(PATIENCE)
+        faulthandler.dump_traceback_later(STUCK, file=sys.__stderr__)
         function(pipe)
         status = 0
     except BaseException:
