@@ -140,7 +140,7 @@ def test_hostile_content_stays_on_its_line() -> None:
     """Whatever is logged is one line of JSON."""
     written = io.StringIO()
     # A logger that no other handler hears: they could not write what it says.
-    apart = logging.Logger("apart")
+    apart = logging.Logger("apart")  # noqa: LOG001 - it is to have no parent
     apart.addHandler(logs.handler("json", written))
     text = 'first\nsecond "quoted" \x1b[31m \u2028 ü \ud800'
     apart.warning("%s", text, extra={"task": object()})
