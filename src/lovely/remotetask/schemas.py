@@ -90,6 +90,14 @@ def _named_reason(error: Any) -> str:
     return f"{name}: {_reason(error)}" if name else _reason(error)
 
 
+def _is_mapping(value: Any) -> bool:
+    try:
+        return isinstance(value, Mapping)
+    except TypeError:
+        # The class of what is behind a security proxy is no class.
+        return hasattr(value, "keys")
+
+
 class _Fields:
     """A value as an object that has the fields of a schema as attributes."""
 
@@ -98,7 +106,7 @@ class _Fields:
 
     def __getattr__(self, name: str) -> Any:
         value, missing = self.__value, object()
-        if isinstance(value, Mapping):
+        if _is_mapping(value):
             found = value.get(name, missing)
         else:
             found = getattr(value, name, missing)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import zope.component
@@ -49,7 +48,7 @@ from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
 from lovely.remotetask.queueview import QueueView
-from lovely.remotetask.retention import Keep, check_number
+from lovely.remotetask.retention import Keep, Retention, check_number
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.schemas import check_schema
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
@@ -79,7 +78,7 @@ class TaskService(CronJobs, Persistent):
     retryPolicy = RetryPolicy()
 
     #: How long, and how many, jobs that are over are kept, by status.
-    retention: Mapping[str, Keep] = MappingProxyType(
+    retention: Mapping[str, Keep] = Retention(
         {states.COMPLETED: Keep(age=MONTH), states.CANCELLED: Keep(age=MONTH)}
     )
 
