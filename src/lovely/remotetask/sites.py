@@ -97,8 +97,8 @@ def find_service(root: Any, path: Sequence[str]) -> Any:
     starts = [root[ROOT_FOLDER]] if ROOT_FOLDER in root else []
     for start in (*starts, root):
         try:
-            found = _traverse(start, path)
-        except (LookupError, AttributeError, TypeError):
+            found = traverse(start, path)
+        except NO_SUCH_ITEM:
             continue
         if hasattr(found, "getAvailableTasks"):
             return found
@@ -108,7 +108,12 @@ def find_service(root: Any, path: Sequence[str]) -> Any:
     )
 
 
-def _traverse(obj: Any, path: Sequence[str]) -> Any:
+#: What `traverse` raises if it finds nothing.
+NO_SUCH_ITEM = (LookupError, AttributeError, TypeError)
+
+
+def traverse(obj: Any, path: Sequence[str]) -> Any:
+    """What lies at the end of these names, from an object.  Raise NO_SUCH_ITEM."""
     for name in path:
         obj = obj.getSiteManager() if name == SITE_MANAGER else obj[name]
     return obj
