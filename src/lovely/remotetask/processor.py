@@ -19,6 +19,8 @@ from lovely.remotetask import times
 from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
 from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.errors import (
+    DatabaseTooNew,
+    DatabaseTooOld,
     InvalidArgument,
     InvalidType,
     ServiceNotFound,
@@ -183,8 +185,8 @@ class SimpleProcessor:
         try:
             with self._session(self._key) as session:
                 self._serve(session)
-        except ServiceNotFound as error:
-            log.warning("%r: %s", self, error)
+        except (ServiceNotFound, DatabaseTooOld, DatabaseTooNew) as error:
+            self._upkeep.missing(error)
             self._stopped.wait(max(self.waitTime, SHORTEST_WAIT))
         except WorkerLost as error:
             log.warning("%r: %s Going on as a new worker.", self, error)
@@ -221,6 +223,7 @@ class SimpleProcessor:
             self._crew.start()
         crew = self._crew
         crew.key = self._key
+        self._upkeep.found()
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
         tidy = Every(TIDY_SECONDS)
         while self.running:

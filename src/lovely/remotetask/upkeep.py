@@ -29,12 +29,23 @@ class Upkeep:
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
         self._stalled = False
-        #: What was last wrong with the service's retention.
+        #: What was last wrong with the service's retention, and with itself.
         self._complaint = ""
+        self._missing = ""
 
     def start_anew(self) -> None:
         """Another worker follows, which has shown nothing yet."""
         self._shown = {}
+
+    def missing(self, error: Exception) -> None:
+        """Say, once, why the service can't be processed."""
+        if str(error) != self._missing:
+            log.warning("%s can't be processed: %s", self._name, error)
+        self._missing = str(error)
+
+    def found(self) -> None:
+        """The service can be processed."""
+        self._missing = ""
 
     def notice_stall(self, crew: Crew, wait_time: float) -> None:
         """Say so, once, if no thread looks for jobs any more.
