@@ -15,6 +15,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.POSException import StorageError
 
 from lovely.remotetask import session
+from lovely.remotetask.processing import make_processor
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.sites import find_service
 from tests.support import (
@@ -129,6 +130,34 @@ def test_a_read_only_database(path: str, tasks: None, caplog: Any) -> None:
     assert service.getStatus(1) == "queued"
     transaction.abort()
     db.close()
+
+
+def test_a_service_that_is_removed(db: Any, service: Any, caplog: Any) -> None:
+    """Its jobs are not run any more; another service in its place is processed."""
+    service.processorArguments = {"waitTime": 0.01, "heartbeat": 0.05}
+    first = service.add("echo")
+    transaction.commit()
+    root = db.open().root()
+    processor = make_processor(service, db, ["service"])
+    thread = threading.Thread(target=processor)
+    thread.start()
+    try:
+        wait_until(lambda: ask(db, lambda s: s.getStatus(first)) == "completed")
+        transaction.begin()
+        root["other"] = root.pop("service")
+        transaction.commit()
+        wait_until(lambda: "no task service at 'service'" in caplog.text)
+        transaction.begin()
+        assert (root["other"].workers, processor.threads) == ([], [])
+        jobid = root["other"].add("echo", 1)
+        transaction.commit()
+        second = put_service(db).add("echo", 2)
+        transaction.commit()
+        wait_until(lambda: ask(db, lambda s: s.getStatus(second)) == "completed")
+        assert ask(db, lambda s: s.getStatus(jobid), "other") == "queued"
+    finally:
+        processor.stop()
+        thread.join(20)
 
 
 def test_no_service_at_the_path(

@@ -202,9 +202,9 @@ class SimpleProcessor:
             self._stopped.wait(ERROR_WAIT)
 
     def _serve(self, session: Session) -> None:
-        """Look after the crew until told to stop; then clear up.
+        """Look after the crew until told to stop, or the service is removed.
 
-        Until it has ended, the worker shows that it lives.
+        Then clear up; until the crew has ended, the worker shows that it lives.
         """
         bell = self._bell = self._bell or Bell(session.jar.db(), session.oid)
         self._key = session.register(self.maxThreads, self._lease)
@@ -225,11 +225,14 @@ class SimpleProcessor:
         crew.key = self._key
         self._upkeep.found()
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
-        tidy = Every(TIDY_SECONDS)
+        tidy, look = Every(TIDY_SECONDS), Every(self._lease.heartbeat)
         while self.running:
             self._look_after(session, crew, beat, rescue)
-            if tidy.due(session.environment.monotonic()):
+            now = session.environment.monotonic()
+            if tidy.due(now):
                 tidy_pool(self.db)
+            if look.due(now) and not session.is_there():
+                break
             self._upkeep.notice_stall(crew, self.waitTime)
             pruned = self._upkeep.prune(session)
             self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
@@ -238,7 +241,7 @@ class SimpleProcessor:
             self._look_after(session, crew, beat, rescue)
         # What still runs goes back: its thread will find that it is not its own.
         session.leave()
-        self._key = self._crew = None
+        self._key = self._crew = self._bell = None
 
     def _look_after(
         self, session: Session, crew: Crew, beat: Every, rescue: Every

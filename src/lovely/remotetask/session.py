@@ -11,7 +11,7 @@ from zope.event import notify
 from lovely.remotetask.claims import Rescued
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
-from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.errors import ServiceNotFound, WorkerLost
 from lovely.remotetask.events import JobsRescued, RunEnded
 from lovely.remotetask.execution import announce_cancelled
 from lovely.remotetask.history import Recorder, Rows, keep, write
@@ -103,6 +103,15 @@ class Session:
     def rest(self) -> None:
         """Let go of the snapshot while there is nothing to do."""
         self.manager.abort()
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the service."""
+        self.manager.begin()
+        try:
+            found = find_service(self.connection.root(), self._path)
+        except ServiceNotFound:
+            return False
+        return found._p_jar is self.jar and bool(found._p_oid == self.oid)
 
     def has_jobs(self) -> bool:
         """Whether a job is due."""
