@@ -236,7 +236,7 @@ ATTEMPTS: list[Callable[[Any, Any, Any], Any]] = [
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_anonymous(attempt: Callable[[Any, Any, Any], Any]) -> None:
-    """Who has no permission changes nothing and learns nothing."""
+    """Fault 21: who has no permission changes nothing and learns nothing."""
     things = objects()
     service = removeSecurityProxy(things["service"])
     before = [(job.id, job.status) for job in service.jobs.values()]

@@ -243,7 +243,10 @@ def test_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_leaks(db: Any, app: Any) -> None:
-    """Connections are closed, the site and the caller's transaction are as before."""
+    """Fault 20: connections are closed, the site and the transaction are as before.
+
+    Also where a site is missing, with ``*``, or where there is no ``@``.
+    """
     site = app["site2"]
     setSite(site)
     app["mine"] = Folder()
