@@ -13,6 +13,7 @@ import pytest
 import transaction
 from zope.interface import Interface
 from zope.schema import Int, TextLine
+from zope.security.proxy import ProxyFactory
 
 from lovely.remotetask import SimpleTask
 from lovely.remotetask.xmlrpc import (
@@ -23,7 +24,7 @@ from lovely.remotetask.xmlrpc import (
     UNKNOWN_TASK,
 )
 from tests.pages.conftest import PATH, Application, Caller
-from tests.support import provide
+from tests.support import provide, register_full
 
 
 class IPicture(Interface):
@@ -271,6 +272,17 @@ def test_who_asked(app: Application, call: Caller) -> None:
     jobs = app.service.jobs
     assert jobs[jobid].principal == "users.adder"
     assert jobs[cron].principal == "users.manager"
+
+
+def test_a_task_may_do_what_its_user_may(app: Application, call: Caller) -> None:
+    """In a job permissions are checked as in a request of whoever asked for it."""
+    register_full("count", lambda service, *_: ProxyFactory(service).count())
+    allowed, refused = call().add("count"), call("adder").add("count")
+    app.run()
+    assert call().getResult(allowed) == 2
+    [attempt] = app.service.jobs[refused].attempts
+    assert attempt.failure.type == "Unauthorized"
+    assert "lovely.remotetask.View" in attempt.failure.message
 
 
 def test_the_deepest_value(app: Application, call: Caller) -> None:
