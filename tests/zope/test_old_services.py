@@ -12,10 +12,12 @@ import zope.component.event
 import zope.event
 from ZODB.FileStorage import FileStorage
 from zope.app.appsetup import product
+from zope.generations.generations import evolveMinimumSubscriber
 from zope.generations.interfaces import GenerationTooHigh
 from zope.processlifetime import DatabaseOpenedWithRoot
 
 from lovely.remotetask import versions
+from lovely.remotetask.errors import DatabaseTooOld
 from tests.old_records import OldDatabase
 from tests.support import PATIENCE, ask, register, wait_for_status
 from tests.zope.configuration import configure
@@ -51,6 +53,20 @@ def test_services_are_converted_before_they_are_started(
         service = connection.root()["service"]
         assert service.stopProcessing(wait=True, timeout=PATIENCE)
     transaction.abort()
+    db.close()
+
+
+def test_who_converts_by_hand(path: str) -> None:
+    """An application can leave out that generations evolve when it starts."""
+    configure(first='<exclude package="zope.generations" file="subscriber.zcml" />')
+    old = OldDatabase()
+    old.service({7: old.job(7)})
+    old.write(path)
+    db = open_application(path)
+    with pytest.raises(DatabaseTooOld):
+        ask(db, lambda service: service.count())
+    evolveMinimumSubscriber(DatabaseOpenedWithRoot(db))
+    assert ask(db, lambda service: service.count()) == 1
     db.close()
 
 
