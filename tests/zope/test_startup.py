@@ -331,10 +331,12 @@ def test_in_their_site(db: Any, app: Any) -> None:
     assert getSite() is None
 
 
-def test_a_list(db: Any) -> None:
-    """A str is no list of directives."""
-    with pytest.raises(InvalidType, match=r"such as \['\*@\*'\]"):
-        startup.start(db, "*@*")
+@pytest.mark.parametrize("directives", ["*@tasks", b"*@tasks", None, 5])
+def test_a_list(db: Any, directives: Any) -> None:
+    """What is no list of directives is refused."""
+    with pytest.raises(InvalidType, match=r"such as \['\*@\*'\], not ") as caught:
+        startup.start(db, directives)
+    assert repr(directives) in str(caught.value)
 
 
 def test_without_sites(db: Any, log: Any) -> None:

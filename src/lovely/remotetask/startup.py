@@ -61,9 +61,9 @@ def start(db: Any, directives: Iterable[str]) -> int:
     Without sites, names of folders and services stand for themselves, as in
     ``root['folder']['service']``.  Raise InvalidType (a TypeError) for no list.
     """
-    if isinstance(directives, str):
+    if isinstance(directives, (str, bytes)) or not isinstance(directives, Iterable):
         raise InvalidType(
-            f"directives: a list of str is needed, such as [{directives!r}]."
+            f"directives: a list of str is needed, such as ['*@*'], not {directives!r}."
         )
     site, manager = getSite(), TransactionManager()
     connection = db.open(transaction_manager=manager)
