@@ -106,6 +106,7 @@ class TaskService(CronJobs, Persistent):
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
+        declare_location(type(self))
         versions.check(self)
 
     def _set_up(self) -> None:

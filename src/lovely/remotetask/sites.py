@@ -20,13 +20,13 @@ SITE_MANAGER = "++etc++site"
 def declare_location(cls: type) -> None:
     """Let Zope's containers know that a service has a name and a parent.
 
-    They wrap what is no ILocation into a proxy, which would hide the service's
-    ``__parent__`` from itself.  The core can't import zope.location, but where
-    there is such a container, it has been imported.
+    They wrap what is not IContained into a proxy, which would hide the service's
+    ``__parent__`` from itself, or declare it on each service.  The core can't import
+    zope.location, but where there is such a container, it has been imported.
     """
     module = sys.modules.get("zope.location.interfaces")
-    if module is not None and not module.ILocation.implementedBy(cls):
-        classImplements(cls, module.ILocation)
+    if module is not None and not module.IContained.implementedBy(cls):
+        classImplements(cls, module.IContained)
 
 
 def parents(obj: Any) -> Iterator[Any]:
