@@ -6,7 +6,8 @@ What comes in becomes plain Python; what goes out becomes what XML-RPC can say:
 - datetimes are in UTC, without a zone, as XML-RPC has none; so are those that come in;
 - bytes are base64; integers of more than 32 bits, decimals, fractions of money and
   such, dates, times and UUIDs are text; intervals are seconds;
-- text loses the characters that XML can't carry: they are escaped, as ``\\x00``.
+- text loses the characters that XML can't carry: they are escaped, as ``\\x00``;
+- values are at most 50 levels deep.
 
 Anything else is refused, rather than sent as something that nobody expects.
 """
