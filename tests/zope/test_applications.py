@@ -351,6 +351,7 @@ class ExampleService(remotetask.TaskService, Item):
     """A service that starts itself, if it can."""
 
     taskInterface = IExampleTask
+    processorArguments = {"waitTime": 0.05}  # noqa: RUF012 - its old, public shape
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,7 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.current import Progress, Run
-from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    ServiceNotFound,
+    WorkerLost,
+)
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
 
@@ -40,7 +45,10 @@ class Upkeep:
     def missing(self, error: Exception) -> None:
         """Say, once, why the service can't be processed."""
         if str(error) != self._missing:
-            log.warning("%s can't be processed: %s", self._name, error)
+            # One that is not there may come; others have to be converted.
+            may_come = isinstance(error, ServiceNotFound)
+            level = logging.WARNING if may_come else logging.ERROR
+            log.log(level, "%s can't be processed: %s", self._name, error)
         self._missing = str(error)
 
     def found(self) -> None:
