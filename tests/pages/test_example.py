@@ -9,6 +9,7 @@ import base64
 import functools
 import http.server
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,11 +18,14 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ProtocolError, ServerProxy
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from selenium.common.exceptions import StaleElementReferenceException
 
 from tests.programs import ROOT, Program
@@ -174,12 +178,57 @@ def ids(browser: Browser) -> list[int]:
     return [int(text) for text in texts(browser, "td.id")]
 
 
-def test_the_command_is_that_of_the_readme() -> None:
-    """README.rst gives one command that starts the example, and those with ZEO."""
+def commands() -> list[str]:
+    """What README.rst says to type."""
     text = (EXAMPLE / "README.rst").read_text(encoding="utf-8")
-    assert "\n    python serve.py\n" in text
-    assert "\n    python serve.py zeo-web.conf\n" in text
-    assert "\n    python worker.py zeo-worker.conf\n" in text
+    return re.findall(r"^    ((?:\.venv/bin/|python3|mkdir).*)$", text, re.MULTILINE)
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    """What is started here is what README.rst says."""
+    install = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+    assert commands() == [
+        f"{install} && .venv/bin/python serve.py",
+        "mkdir -p var && .venv/bin/runzeo -a 127.0.0.1:9100 -f var/Data.fs",
+        ".venv/bin/python serve.py zeo-web.conf",
+        ".venv/bin/python worker.py zeo-worker.conf",
+    ]
+
+
+def needs(requirement: Requirement, found: set[tuple[str, str]]) -> None:
+    """Note what a requirement brings: names of distributions, with extras."""
+    for extra in requirement.extras or {""}:
+        key = canonicalize_name(requirement.name), extra
+        if key not in found:
+            found.add(key)
+            for text in requires(requirement.name) or ():
+                other = Requirement(text)
+                if other.marker is None or other.marker.evaluate({"extra": extra}):
+                    needs(other, found)
+
+
+def test_the_requirements_are_complete() -> None:
+    """A fresh environment gets this package, and all that the example imports."""
+    text = (EXAMPLE / "requirements.txt").read_text(encoding="utf-8")
+    own, *others = [line for line in text.splitlines() if not line.startswith("#")]
+    # Of this name there is an older package on PyPI.
+    assert own == "-e ../../..[zope]"
+    assert (EXAMPLE / "../../../pyproject.toml").is_file()
+    found: set[tuple[str, str]] = set()
+    for line in ("lovely.remotetask[zope]", *others):
+        needs(Requirement(line), found)
+    code = "".join(path.read_text("utf-8") for path in EXAMPLE.glob("*.py"))
+    zcml = "".join(path.read_text("utf-8") for path in EXAMPLE.glob("*.zcml"))
+    imported = {
+        *re.findall(r'include package="([\w.]+)"', zcml),
+        *re.findall(r"^(?:from|import) (zope[\w.]+|waitress)", code, re.MULTILINE),
+        "ZEO",
+    }
+    installed = {name for name, _ in found}
+    for name in imported:
+        parts = name.split(".")
+        prefixes = {".".join(parts[: n + 1]) for n in range(len(parts))}
+        assert installed & {*map(canonicalize_name, prefixes)}, name
 
 
 def test_users(address: str, tasks: Any) -> None:
