@@ -15,7 +15,7 @@ from zope.publisher.interfaces.browser import IDefaultBrowserLayer
 from zope.security.checker import NamesChecker, defineChecker, undefineChecker
 
 from lovely.remotetask import EchoTask, TaskService
-from lovely.remotetask.browser import sweep
+from lovely.remotetask.browser import bytime, sweep
 from lovely.remotetask.interfaces import IJob, ITask
 from tests.pages.conftest import PATH, Application, token_of
 
@@ -79,14 +79,76 @@ def test_sort(many: Application) -> None:
     assert ids(many.get("jobs.html?order=-created")) == list(range(45, 25, -1))
 
 
-def test_times_are_in_order(app: Application) -> None:
-    """By time, jobs of several producers are in the order in which they came."""
-    ours = [app.add("echo") for _ in range(2)]
-    for jobid, seconds in zip(ours, (20, 10), strict=True):
-        app.service.jobs[jobid]._created = seconds
+def from_page_to_page(app: Application, query: str, rel: str = "next") -> list[Any]:
+    """The pages from one on, by their links."""
+    pages = [app.get(f"jobs.html?{query}")]
+    while pages[-1].html.find("a", {"rel": rel}) is not None:
+        pages.append(app.get(f"jobs.html?{link(pages[-1], rel)}"))
+        assert len(pages) < 50
+    return pages
+
+
+@pytest.fixture
+def beside(app: Application) -> list[int]:
+    """Ids of jobs that two producers added in turn, two at each time."""
+    service = app.service
+    for _ in range(90):
+        service.add("echo")
+    for number, job in enumerate(service.jobs.values()):
+        job._created = 10 * (number % 45 // 2)
     transaction.commit()
-    assert ids(app.get("jobs.html?order=created")) == ours[::-1]
-    assert ids(app.get("jobs.html?order=-created")) == ours
+    return sorted(service.jobs, key=lambda i: (service.jobs[i]._created, i))
+
+
+@pytest.mark.parametrize("order", ["created", "-created"])
+@pytest.mark.parametrize("window", [1000, 100])
+def test_times_are_in_order(
+    app: Application,
+    beside: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    window: int,
+) -> None:
+    """By time, jobs are in the order in which they came, also from page to page."""
+    monkeypatch.setattr(bytime, "WINDOW", window)
+    expected = beside if order == "created" else beside[::-1]
+    pages = from_page_to_page(app, f"order={order}")
+    assert [len(ids(page)) for page in pages] == [20, 20, 20, 20, 10]
+    assert [jobid for page in pages for jobid in ids(page)] == expected
+    back = from_page_to_page(app, link(pages[-1], "prev"), "prev")
+    assert [ids(page) for page in back] == [ids(page) for page in pages[-2::-1]]
+    app.add("echo")  # moves nothing
+    second = app.get(f"jobs.html?{link(pages[0], 'next')}")
+    assert ids(second) == ids(pages[1])
+
+
+@pytest.mark.parametrize("order", ["created", "-created"])
+def test_times_among_many(
+    app: Application, beside: list[int], monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """Where there are more than can be sorted, each job still comes once."""
+    monkeypatch.setattr(bytime, "WINDOW", 32)
+    pages = from_page_to_page(app, f"order={order}")
+    shown = [ids(page) for page in pages]
+    assert sorted(jobid for page in shown for jobid in page) == sorted(beside)
+    for page in shown:
+        assert page == [i for i in beside[:: -1 if order[0] == "-" else 1] if i in page]
+    back = from_page_to_page(app, link(pages[-1], "prev"), "prev")
+    seen = {jobid for page in back for jobid in ids(page)}
+    assert seen == set(beside) - {*shown[-1]}
+
+
+def test_a_page_by_time_is_kept(app: Application, beside: list[int]) -> None:
+    """After a change the same page is shown, also if its jobs are not wanted now."""
+    first = app.get("jobs.html?order=created&status=queued")
+    browser = app.browser(f"jobs.html?{link(first, 'next')}")
+    shown = [str(i) for i in beside[20:40]]
+    browser.getLink(url="all=1").click()
+    assert browser.getControl(name="jobs:list").value == shown
+    browser.getControl("Cancel selected").click()
+    assert "20 jobs were cancelled" in browser.contents
+    options = browser.getControl(name="jobs:list").options
+    assert options == [str(i) for i in beside[40:60]]
 
 
 def test_filters(many: Application) -> None:
@@ -126,6 +188,8 @@ def test_find_by_id(many: Application) -> None:
     [
         *("status=gone", "start=x", "size=-1", "size=0", "size=99999999", "order=nix"),
         *("back=7", "start=" + "9" * 40, "start=0", "task=a&task=b", "find=x", "n=-4"),
+        *(f"order=created&{more}" for more in ("after=x", "after=1-", "after=1-2-3")),
+        *("order=created&back=1&start=0", "order=-created&back=1", "all=1&back=1"),
         *("done=nix&from=1-1", "done=CLEAN_ALL&from=x", "text=%00%ff", "status=%3Cb"),
     ],
 )
