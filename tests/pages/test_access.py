@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import transaction
+from zope.publisher.browser import BrowserView
 
 from lovely.remotetask import TaskService
 from lovely.remotetask.browser.actions import ACTIONS
@@ -76,6 +77,37 @@ def refusal(user: str | None) -> int:
     return 401 if user is None else 403
 
 
+#: By what a page is for: the ways to such objects.
+WAYS = {"ITaskService": [""], "IJob": ["1/", "2/"], "ICronJob": ["2/"]}
+
+#: Those that only an application, or nobody, asks for by its address.
+NO_PAGES = {"remotetask-frame"}
+
+
+def pages_in(registered: dict[str, Any]) -> dict[str, set[str]]:
+    """The browser pages of the package that are registered, by what they are for."""
+    found: dict[str, set[str]] = {}
+    adapters = registered["_adapter_registrations"].items()
+    for (needed, _, name), (factory, *_) in adapters:
+        bases = getattr(factory, "__mro__", ())
+        ours = any(base.__module__.startswith("lovely.remotetask.") for base in bases)
+        if ours and BrowserView in bases:
+            found.setdefault(needed[0].__name__, set()).add(name)
+    return found
+
+
+def test_no_page_is_forgotten(configured: dict[str, Any]) -> None:
+    """Each page that is registered is one of those that are tried here."""
+    found = pages_in(configured)
+    assert found.pop("Interface") == NO_PAGES
+    for what, names in found.items():
+        addresses = {f"{way}{name}" for way in WAYS[what] for name in names}
+        assert addresses <= PAGES.keys()
+    forms = {page.rpartition("/")[2] for page, _ in FORMS}
+    # Only these have no form.
+    assert {name for names in found.values() for name in names} == forms | {"detail"}
+
+
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("page", PAGES)
 def test_pages(app: Application, page: str, user: str | None) -> None:
@@ -99,6 +131,32 @@ def test_changes(app: Application, user: str | None) -> None:
         answer = client.post(f"{PATH}/{page}", data, status=refusal(user))
         assert "Nothing was changed" not in answer.text  # the token was not why
     assert state(app) == before
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods(app: Application, method: str) -> None:
+    """Pages are asked for with GET, HEAD and POST; nothing else tells or changes."""
+    before = state(app)
+    token = token_of(app.get("jobs.html"))
+    for user in USERS:
+        client = app.client(user)
+        client.set_cookie("__csrftoken__", token)
+        for page in PAGES:
+            query = f"__csrftoken__={token}&CANCEL_ALL=1&REMOVE=1&form.hour=4"
+            address = f"{PATH}/{page}?{query}"
+            answer = client.request(address, method=method, expect_errors=True)
+            assert answer.status_code in {401, 403, 404, 405}
+            assert "secret" not in answer.text
+    assert state(app) == before
+
+
+def test_nobody_learns_by_head(app: Application) -> None:
+    """HEAD tells as little as GET does."""
+    for page, permission in PAGES.items():
+        for user, granted in USERS.items():
+            status = 200 if permission in granted else refusal(user)
+            answer = app.client(user).head(f"{PATH}/{page}", status=status)
+            assert b"secret" not in answer.body
 
 
 def test_viewers_see_no_buttons(app: Application) -> None:

@@ -68,6 +68,38 @@ def test_attempts(app: Application) -> None:
     assert page.html.find("script") is None
 
 
+class Odd:
+    """What looks like a script."""
+
+    def __repr__(self) -> str:
+        return SCRIPT
+
+
+def test_everything_is_text(app: Application) -> None:
+    """Nothing that is shown of a job is taken for HTML, wherever it stands."""
+    error = type(SCRIPT, (Exception,), {})
+
+    def work(input: Any) -> Any:
+        raise error(SCRIPT)
+
+    register(SCRIPT, work)
+    register("odd", lambda input: {SCRIPT: Odd()})
+    service = app.service
+    service.addCronJob(SCRIPT, Odd(), every=60)
+    service.runNow(1)
+    jobid = service.add("odd", Odd())
+    transaction.commit()
+    app.run()
+    app.service.jobs[jobid].principal = f"users.{SCRIPT}"
+    transaction.commit()
+    assert app.statuses() == {1: "cronjob", 2: "completed"}
+    assert app.get("1").html.find("td", class_="why").text == SCRIPT
+    for page in ("1", "2", "jobs.html", "1/editjob", "addcronjob.html"):
+        shown = app.get(page)
+        assert shown.html.find("script") is None
+        assert "&lt;script&gt;" in shown.text or page == "1/editjob"
+
+
 def test_long_values(app: Application) -> None:
     """What is very long is cut, and does not make the page large."""
     app.add("fail", "x" * 1_000_000)
