@@ -218,9 +218,11 @@ class AddCronJob(CronForm):
 
     @form.action("Add", name="add")
     def handle_add(self, action: Any, data: dict[str, Any]) -> None:
-        schedule = schedule_of(data)
+        schedule, task = schedule_of(data), data.get("task")
         try:
-            jobid = self.service.addCronJob(data["task"], data.get("input"), **schedule)
+            if task is None:  # formlib minds only fields that were sent
+                raise InvalidArgument("task: one is needed.")
+            jobid = self.service.addCronJob(task, data.get("input"), **schedule)
         except RemoteTaskError as error:
             self.complain(error)
         else:
