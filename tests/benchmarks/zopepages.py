@@ -41,7 +41,7 @@ FEW = 40
 #: by task, by what is in the error, whether there are such jobs or not.
 QUERIES = (
     *("", "order=id", "order=created", "order=-created"),
-    *("start=20", "start={middle}", "back=1&start={middle}&order=-created"),
+    *("start=20", "start={middle}", "start={middle}&order=id"),
     *(f"status={status.replace(' ', '+')}" for status in STATUSES),
     *("status=error&order=created", "task=other", "task=none", "text=none"),
     "status=error&text=none",
