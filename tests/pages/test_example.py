@@ -120,14 +120,16 @@ def tasks(address: str) -> Iterator[Any]:
     with client(address) as server:
         for number in range(25):
             server.add("word count", f"some words <b>and</b> {number}")
+        server.add("word count", "W" * 2000)
+        server.add("divide", {"M" * 500: "W" * 500})
         server.add("divide", {"a": 1, "b": 0})
         server.add("letter", {"to": "Ann", "text": "Hello!"})
         server.add("echo", "waits", True)
         server.addCronJob("echo", "nightly", {"hour": 3, "minute": [0, 30]})
         server.addCronJob("echo", "often", {"every": 3600})
         running = server.add("report", 200)
-        wait_until(lambda: server.count("completed") == 26)
-        wait_until(lambda: server.count("error") == 1)
+        wait_until(lambda: server.count("completed") == 27)
+        wait_until(lambda: server.count("error") == 2)
         yield server
         server.cancel(running)
 
@@ -184,6 +186,13 @@ def commands() -> list[str]:
     return re.findall(r"^    ((?:\.venv/bin/|python3|mkdir).*)$", text, re.MULTILINE)
 
 
+def job_with(browser: Browser, text: str) -> int:
+    """The id of the job that the page shows with a text."""
+    see(browser, "tbody tr", text)
+    rows = zip(ids(browser), texts(browser, "tbody tr"), strict=True)
+    return next(jobid for jobid, row in rows if text in row)
+
+
 def test_the_commands_are_those_of_the_readme() -> None:
     """What is started here is what README.rst says."""
     install = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
@@ -235,7 +244,7 @@ def test_users(address: str, tasks: Any) -> None:
     """Each user may do what the configuration says."""
     with client(address, "editor") as editor, client(address, "viewer") as viewer:
         assert editor.cancel(10**6) is True
-        assert viewer.count("error") == 1
+        assert viewer.count("error") == 2
         with pytest.raises(ProtocolError, match="401"):
             viewer.add("echo")
     with ServerProxy(address) as nobody, pytest.raises(ProtocolError, match="401"):
@@ -259,9 +268,8 @@ def test_list(address: str, tasks: Any, browser: Browser) -> None:
     browser.one("a[rel=prev]").click()
     wait_until(lambda: ids(browser) == first)
     browser.one(".counts .status-error").click()
-    wait_until(lambda: len(ids(browser)) == 1)
-    [failed] = ids(browser)
-    see(browser, "tbody tr", "division by zero")
+    wait_until(lambda: len(ids(browser)) == 2)
+    failed = job_with(browser, "division by zero")
     browser.one("input[name=find]").send_keys(str(failed))
     browser.one(".filter input[type=submit]").click()
     see(browser, "pre.traceback", "in divide")
@@ -351,26 +359,39 @@ def test_looks(
 ) -> None:
     """Every page fits into the window, on a desk, at night and on a phone."""
     browser.scripts(on=True)
-    browser.driver.get(f"{address}/jobs.html?status=error")
-    [failed] = ids(browser)
     browser.driver.get(f"{address}/jobs.html?status=cronjob")
     cron = ids(browser)[0]
+    browser.driver.get(f"{address}/jobs.html?status=error")
+    error = job_with(browser, "division by zero")
+    long = job_with(browser, "MMMMM")
     pages = {
         "jobs": "jobs.html",
+        "times": "jobs.html?order=-created",
         "errors": "jobs.html?status=error",
-        "error": str(failed),
+        "error": str(error),
+        "long": str(long),
         "cronjob": str(cron),
         "edit": f"{cron}/editjob",
         "add": "addcronjob.html?form.task=letter",
         "done": "jobs.html?done=CLEAN_ALL&n=12345&from=0-1",
+        "none": "jobs.html?text=nowhere",
     }
     width, dark = LOOKS[look]
-    for name, page in pages.items():
-        browser.look(width, dark=dark)
-        browser.driver.get(f"{address}/{page}")
+
+    def take(name: str) -> None:
         assert browser.run("return document.documentElement.scrollWidth") <= width
         browser.look(width, min(browser.height(), HIGHEST), dark=dark)
         browser.picture(pictures / f"zope-{name}-{look}.png")
+
+    for name, page in pages.items():
+        browser.look(width, dark=dark)
+        browser.driver.get(f"{address}/{page}")
+        take(name)
+    browser.driver.get(f"{address}/addcronjob.html")
+    browser.one("input[name='form.hour']").send_keys("25")
+    browser.one("input[name='form.actions.add']").click()
+    see(browser, ".wrong .error", "From 0 to 23, not 25.")
+    take("wrong")
     assert browser.complaints() == []
 
 

@@ -18,6 +18,7 @@ from lovely.remotetask import EchoTask, TaskService
 from lovely.remotetask.browser import bytime, sweep
 from lovely.remotetask.interfaces import IJob, ITask
 from tests.pages.conftest import PATH, Application, token_of
+from tests.support import register
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -164,6 +165,14 @@ def test_filters(many: Application) -> None:
     assert page.html.find("option", {"selected": True}).text == "fail"
     assert page.html.find("input", {"name": "text"})["value"] == "job 14"
     assert page.html.find("a", {"aria-current": "page"}).text == "6 error"
+
+
+def test_errors(app: Application) -> None:
+    """What went wrong is said with its kind: a KeyError alone names a key."""
+    register("key", {}.__getitem__)
+    app.add("key", "colour")
+    app.run()
+    assert app.get("jobs.html").html.find(class_="why").text == "KeyError: 'colour'"
 
 
 def test_counts(many: Application) -> None:

@@ -52,6 +52,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def failure(value: Any, most: int) -> str:
+    """What went wrong, in a line; empty if nothing did."""
+    return "" if value is None else cut(f"{value.type}: {value.message}", most)
+
+
 def moment(value: datetime | None) -> str:
     """A moment, in UTC; empty if there is none."""
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"

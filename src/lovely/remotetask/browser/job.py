@@ -120,7 +120,7 @@ class JobPage(Page):
         if self.is_cron:
             paused = " (paused)" if job.paused else ""
             facts.append(("Schedule", display.schedule(job) + paused))
-            facts.append(("Next", ", ".join(map(display.moment, job.upcoming(3)))))
+            facts.append(("Next", "\n".join(map(display.moment, job.upcoming(3)))))
         return [(name, text) for name, text in facts if text]
 
     @property
@@ -155,9 +155,7 @@ class JobPage(Page):
             "number": attempt.number,
             "started": display.moment(attempt.started),
             "took": _between(attempt.started, attempt.ended),
-            "title": display.cut(f"{failure.type}: {failure.message}", 500)
-            if failure
-            else "",
+            "title": display.failure(failure, 500),
             "traceback": display.cut(failure.traceback, 40_000) if failure else "",
         }
 

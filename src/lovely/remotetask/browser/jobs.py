@@ -104,7 +104,7 @@ class Jobs(Page):
             "status": job.status,
             "css": css(job.status),
             "detail": detail(located(job, self.service), self.request),
-            "error": display.cut(failure.message, 200) if failure else "",
+            "error": display.failure(failure, 200),
             "created": display.moment(job.created),
             "started": display.moment(job.started),
             "completed": display.moment(job.completed),
