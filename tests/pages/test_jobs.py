@@ -257,6 +257,32 @@ def test_odd_selections(app: Application, jobs: Any) -> None:
     assert "1 job was cancelled" in page.text
 
 
+@pytest.mark.parametrize("field", ["jobs.a:record", "jobs:int", "jobs:float"])
+def test_no_selections(app: Application, field: str) -> None:
+    """What is no text selects nothing."""
+    app.add("echo")
+    page = app.press("jobs.html", "CANCEL", **{field: "1"}).follow()
+    assert "No jobs were selected." in page.text
+    assert app.statuses() == {1: "queued"}
+
+
+def test_a_task_that_is_gone(app: Application) -> None:
+    """Jobs whose task is not registered any more are shown, found and removed."""
+    register("gone", str)
+    app.add("gone", "x", retry=0)
+    base.unregisterUtility(provided=ITask, name="gone")
+    browser = app.browser()
+    assert "gone" in browser.getControl(name="task").options
+    browser.getControl(name="task").value = ["gone"]
+    browser.getControl("Show").click()
+    assert browser.getControl(name="jobs:list").options == ["1"]
+    app.run()
+    browser.getLink(url="/news/tasks/1").click()
+    assert "Task does not exist" in browser.contents
+    browser.getControl("Remove").click()
+    assert app.statuses() == {}
+
+
 def test_select_all(app: Application) -> None:
     """All jobs on a page are selected with a link."""
     for _ in range(3):

@@ -119,8 +119,9 @@ class Jobs(Page):
 
     @property
     def task_choices(self) -> list[str]:
-        """Those to filter by, also one that there is no more."""
-        return sorted({*self.tasks, *filter(None, [self.query.task])})
+        """Those to filter by, also such as there are no more."""
+        shown = {job.task for job in self.found.jobs}
+        return sorted({*self.tasks, *shown, *filter(None, [self.query.task])})
 
     @cached_property
     def counts(self) -> list[dict[str, Any]]:
