@@ -383,9 +383,9 @@ def test_looks(
         browser.look(width, min(browser.height(), HIGHEST), dark=dark)
         browser.picture(pictures / f"zope-{name}-{look}.png")
 
-    for name, page in pages.items():
+    for name in pages if look != "night" else ("jobs", "error", "done"):
         browser.look(width, dark=dark)
-        browser.driver.get(f"{address}/{page}")
+        browser.driver.get(f"{address}/{pages[name]}")
         take(name)
     browser.driver.get(f"{address}/addcronjob.html")
     browser.one("input[name='form.hour']").send_keys("25")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import transaction
+from ZODB.ActivityMonitor import ActivityMonitor
 from zope.component.globalregistry import base
 from zope.interface import Interface
 from zope.publisher.browser import BrowserView
@@ -217,6 +218,34 @@ def test_a_long_search(app: Application) -> None:
     page = app.get("jobs.html?task=upper")
     assert "None of the 1000 jobs that were looked at" in page.text
     assert ids(app.get(f"jobs.html?{link(page, 'next')}")) == [1]
+
+
+def loads_of(app: Application, query: str) -> int:
+    """How many records a page loads from the storage, if nothing is cached."""
+    app.db.cacheMinimize()
+    app.db.setActivityMonitor(monitor := ActivityMonitor())
+    app.get(f"jobs.html?{query}")
+    return sum(loads for _, loads, _ in monitor.log)
+
+
+def test_loads_do_not_grow(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked for, a page loads as much from many jobs as from few."""
+    monkeypatch.setattr(bytime, "WINDOW", 300)
+    service = app.service
+    service.add("fail", "x")
+    service.process()
+    queries = ("", "order=id", "order=-created", "order=created", "start=200")
+    queries += ("status=queued", "status=error", "status=completed", "task=none")
+    loaded = []
+    for more in (1_100, 3_000):
+        for _ in range(more):
+            service.add("echo")
+        transaction.commit()
+        loaded.append({query: loads_of(app, query) for query in queries})
+    few, many = loaded
+    assert {query for query in queries if many[query] > few[query] + 30} == set()
+    assert few["start=200"] > 20
+    assert many[""] < 150
 
 
 def test_selected(app: Application) -> None:
