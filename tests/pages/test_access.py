@@ -81,7 +81,7 @@ def refusal(user: str | None) -> int:
 WAYS = {"ITaskService": [""], "IJob": ["1/", "2/"], "ICronJob": ["2/"]}
 
 #: Those that only an application, or nobody, asks for by its address.
-NO_PAGES = {"remotetask-frame"}
+NO_PAGES = {"remotetask-frame", "remotetask-nojob"}
 
 
 def pages_in(registered: dict[str, Any]) -> dict[str, set[str]]:
@@ -99,7 +99,8 @@ def pages_in(registered: dict[str, Any]) -> dict[str, set[str]]:
 def test_no_page_is_forgotten(configured: dict[str, Any]) -> None:
     """Each page that is registered is one of those that are tried here."""
     found = pages_in(configured)
-    assert found.pop("Interface") == NO_PAGES
+    found = {what: names - NO_PAGES for what, names in found.items()}
+    assert found.pop("Interface") == set()
     for what, names in found.items():
         addresses = {f"{way}{name}" for way in WAYS[what] for name in names}
         assert addresses <= PAGES.keys()
@@ -236,7 +237,7 @@ def test_the_cookie_is_kept_from_scripts(app: Application) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        *("add", "jobs", "clean", "process", "startProcessing", "remotetask-frame"),
+        *("add", "jobs", "clean", "process", "startProcessing", *NO_PAGES),
         *("0", "3", "-1", "9" * 30, "1/input", "1/error", "1/_status"),
         *("1/editjob", "2/nix"),
     ],
@@ -246,6 +247,22 @@ def test_nothing_else_is_there(app: Application, page: str) -> None:
     before = state(app)
     app.get(page, status=404)
     assert state(app) == before
+
+
+@pytest.mark.parametrize("page", ["0", "3", "9" * 18, "3/job.html", "3/editjob"])
+def test_jobs_that_are_not_there(app: Application, page: str) -> None:
+    """The page says so; who may not see jobs does not learn which there are."""
+    for user, granted in USERS.items():
+        if "View" in granted:
+            answer = app.get(page, user, status=404)
+            assert f"There is no job {page.partition('/')[0]}" in answer.html.h1.text
+            assert answer.html.find("a", string="To the jobs") is not None
+        else:
+            there, gone = (
+                app.get(wanted, user, status=refusal(user)).text
+                for wanted in (page.replace(page.partition("/")[0], "2"), page)
+            )
+            assert there == gone
 
 
 def test_a_service_below_the_site_manager(app: Application) -> None:

@@ -28,6 +28,24 @@ BUTTONS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
 }
 
 
+class NoJob(Page):
+    """In place of a job that is not there, and of all its pages.
+
+    It has a permission, as they have: who may not see jobs does not learn which there
+    are.
+    """
+
+    index = ViewPageTemplateFile("nojob.pt")
+    jobid: int | None = None
+
+    def publishTraverse(self, request: Any, name: str) -> Any:
+        return self
+
+    def __call__(self) -> str:
+        self.request.response.setStatus(404)
+        return "" if self.jobid is None else str(self.index())
+
+
 class JobPage(Page):
     """A job: what it was given, what became of it, its attempts and runs."""
 

@@ -33,12 +33,18 @@ class ServiceTraverser:
 
     def publishTraverse(self, request: Any, name: str) -> Any:
         jobid = as_number(name)
+        if jobid is None:
+            view = zope.component.queryMultiAdapter((self.context, request), name=name)
+            if view is None:
+                raise NotFound(self.context, name, request)
+            return view
         service = removeSecurityProxy(self.context)
         job = service.jobs.get(jobid)
         if job is not None:
             # The checker is that of the job: the proxy for the location has none.
             return ProxyFactory(located(job, service), selectChecker(job))
-        view = zope.component.queryMultiAdapter((self.context, request), name=name)
-        if view is None:
-            raise NotFound(self.context, name, request)
+        view = zope.component.getMultiAdapter(
+            (self.context, request), name="remotetask-nojob"
+        )
+        removeSecurityProxy(view).jobid = jobid
         return view
