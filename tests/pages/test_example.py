@@ -1,11 +1,7 @@
-"""The example of the documentation as it is started, and in a browser.
-
-Pictures of the pages go to the directory that REMOTETASK_PICTURES names.
-"""
+"""The example of the documentation as it is started, and in a browser."""
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import os
@@ -28,9 +24,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from selenium.common.exceptions import StaleElementReferenceException
 
+from tests.pages.conftest import sign_in
 from tests.programs import ROOT, Program
 from tests.support import wait_until
-from tests.web.browser import Browser, chromium
+from tests.web.browser import Browser
 
 EXAMPLE = ROOT / "docs" / "examples" / "zope"
 
@@ -134,33 +131,12 @@ def tasks(address: str) -> Iterator[Any]:
         server.cancel(running)
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    """A browser whose user is the admin, and which runs no scripts."""
-    with chromium() as browser:
-        browser.command("Network.enable")
-        password = base64.b64encode(b"admin:admin").decode()
-        headers = {"Authorization": f"Basic {password}"}
-        browser.command("Network.setExtraHTTPHeaders", headers=headers)
-        yield browser
-
-
 @pytest.fixture
 def browser(chrome: Browser) -> Browser:
-    """The same, without cookies."""
-    chrome.driver.delete_all_cookies()
-    chrome.look(1280)
+    """A browser without cookies, whose user is the admin, and which runs no scripts."""
+    sign_in(chrome, "admin")
     chrome.scripts(on=False)
-    chrome.complaints()
     return chrome
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures go."""
-    folder = Path(os.environ.get("REMOTETASK_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def texts(browser: Browser, selector: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 import transaction
+from persistent import Persistent
 
 from lovely.remotetask import current
 from lovely.remotetask.states import STATUSES
@@ -98,6 +100,42 @@ def test_everything_is_text(app: Application) -> None:
         shown = app.get(page)
         assert shown.html.find("script") is None
         assert "&lt;script&gt;" in shown.text or page == "1/editjob"
+
+
+class Lost:
+    """What is gone by the time that its job is looked at."""
+
+
+class Kept(Persistent):
+    """What lies in the database by itself."""
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (None, "None"),
+        (b"\xff<b>", r"b'\xff<b>'"),
+        ("\0\x1b[31m\ud800", r"'\x00\x1b[31m\ud800'"),
+        (10**5000, "(int, can't be shown: ValueError)"),
+        ([[[[[[[[1]]]]]]]], "[[[[[[...]]]]]]"),
+        (len, "<built-in function len>"),
+        (datetime(2026, 1, 31, tzinfo=timezone.utc), "datetime.datetime(2026, 1, 31"),
+        (float("nan"), "nan"),
+        (Lost(), "<broken tests.pages.test_job.Lost instance>"),
+        (Kept(), "<tests.pages.test_job.Kept object"),
+    ],
+    ids=lambda value: str(type(value)),
+)
+def test_odd_inputs(
+    app: Application, monkeypatch: pytest.MonkeyPatch, given: Any, shown: str
+) -> None:
+    """Whatever was put into a job, its page and the list are shown."""
+    app.add("echo", given)
+    monkeypatch.delattr(f"{__name__}.Lost")
+    app.db.cacheMinimize()
+    app.connection.cacheMinimize()
+    assert shown in app.get("1").html.find("pre").text
+    assert app.get("jobs.html").html.find("td", class_="id").text == "1"
 
 
 def test_long_values(app: Application) -> None:

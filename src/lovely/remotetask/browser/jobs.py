@@ -100,7 +100,7 @@ class Jobs(Page):
         return {
             "id": job.id,
             "url": f"{base}/{job.id}",
-            "task": job.task,
+            "task": display.cut(job.task, 100),
             "status": job.status,
             "css": css(job.status),
             "detail": detail(located(job, self.service), self.request),
