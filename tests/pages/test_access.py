@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 import transaction
+from zope.annotation.interfaces import IAttributeAnnotatable
+from zope.interface import alsoProvides
 from zope.publisher.browser import BrowserView
+from zope.securitypolicy.interfaces import IPrincipalPermissionManager
+from zope.site.folder import Folder
 
 from lovely.remotetask import TaskService
 from lovely.remotetask.browser.actions import ACTIONS
@@ -263,6 +267,20 @@ def test_jobs_that_are_not_there(app: Application, page: str) -> None:
                 for wanted in (page.replace(page.partition("/")[0], "2"), page)
             )
             assert there == gone
+
+
+def test_grants_of_a_site(app: Application) -> None:
+    """What is granted in a site holds for the services there, and their jobs."""
+    root = app.connection.root()["Application"]
+    alsoProvides(root["news"], IAttributeAnnotatable)
+    grants = IPrincipalPermissionManager(root["news"])
+    grants.grantPermissionToPrincipal("lovely.remotetask.View", "users.stranger")
+    root["other"] = other = Folder()
+    other["tasks"] = TaskService()
+    transaction.commit()
+    for page, permission in PAGES.items():
+        app.get(page, "stranger", status=200 if permission == "View" else 403)
+    app.client("stranger").get("/other/tasks/jobs.html", status=403)
 
 
 def test_a_service_below_the_site_manager(app: Application) -> None:
