@@ -17,6 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from xmlrpc.client import ProtocolError, ServerProxy
 
 import pytest
@@ -225,6 +227,15 @@ def test_users(address: str, tasks: Any) -> None:
             viewer.add("echo")
     with ServerProxy(address) as nobody, pytest.raises(ProtocolError, match="401"):
         nobody.count()
+
+
+@pytest.mark.parametrize("way", ["", "/news", "/news/"])
+def test_the_way_in(address: str, way: str) -> None:
+    """The root of the server leads to the jobs, where one has to log in."""
+    with pytest.raises(HTTPError) as caught:
+        urlopen(address.replace("/news/tasks", way), timeout=20)
+    with caught.value as answer:
+        assert (answer.url, answer.code) == (address, 401)
 
 
 def test_inputs_are_checked(tasks: Any) -> None:
