@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -136,6 +137,30 @@ def test_odd_inputs(
     app.connection.cacheMinimize()
     assert shown in app.get("1").html.find("pre").text
     assert app.get("jobs.html").html.find("td", class_="id").text == "1"
+
+
+class Colour(Enum):
+    """What stands in a job, and is not of the application any more."""
+
+    RED = "red"
+
+
+def test_what_can_not_be_loaded(
+    app: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages with a job that can't be loaded say so, and the log says which it is."""
+    app.add("echo", Colour.RED)
+    for _ in range(20):
+        app.add("echo")
+    monkeypatch.setitem(globals(), "Colour", Enum("Colour", {"BLUE": "blue"}))
+    app.db.cacheMinimize()
+    app.connection.cacheMinimize()
+    for page in ("1", "jobs.html?order=id", "jobs.html?task=none"):
+        answer = app.get(page, status=500)
+        assert "Something can't be read" in answer.html.h1.text
+        assert answer.html.find("a", class_="service") is not None
+    assert "'red' is not a valid Colour" in caplog.text
+    assert app.get("21").status_code == 200
 
 
 def test_long_values(app: Application) -> None:

@@ -29,7 +29,7 @@ BUTTONS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
 
 
 class NoJob(Page):
-    """In place of a job that is not there, and of all its pages.
+    """In place of a job that is not there or can't be loaded, and of all its pages.
 
     It has a permission, as they have: who may not see jobs does not learn which there
     are.
@@ -37,12 +37,20 @@ class NoJob(Page):
 
     index = ViewPageTemplateFile("nojob.pt")
     jobid: int | None = None
+    is_there = False
+
+    def tell(self, jobid: int, *, is_there: bool) -> None:
+        """Which job it is about, and whether there is one."""
+        self.jobid, self.is_there = jobid, is_there
 
     def publishTraverse(self, request: Any, name: str) -> Any:
         return self
 
     def __call__(self) -> str:
+        if self.is_there:
+            return self.show_unreadable()
         self.request.response.setStatus(404)
+        # By its own name it is no page.
         return "" if self.jobid is None else str(self.index())
 
 
@@ -59,7 +67,7 @@ class JobPage(Page):
     def __call__(self) -> str:
         if self.request.method == "POST":
             return self.post()
-        return str(self.index())
+        return self.show(self.index)
 
     def post(self) -> str:
         """Do what a button says, and show the page anew."""
@@ -75,7 +83,7 @@ class JobPage(Page):
         except RemoteTaskError as error:
             transaction.abort()
             self.error = str(error)
-            return str(self.index())
+            return self.show(self.index)
         if jobid not in service.jobs:
             address = f"{self.url()}/jobs.html?done=REMOVE&n=1"
         self.request.response.redirect(address, status=303)

@@ -31,7 +31,7 @@ class Jobs(Page):
         wanted = self.number("find")
         if wanted and wanted in self.service.jobs:
             return self.redirect(f"{self.url()}/{wanted}")
-        return str(self.index())
+        return self.show(self.index)
 
     # Changes
 
@@ -49,7 +49,7 @@ class Jobs(Page):
         except RemoteTaskError as error:
             transaction.abort()
             self.error = str(error)
-            return str(self.index())
+            return self.show(self.index)
         said = {"done": done.action, "n": str(done.number)}
         if done.place is not None:
             said["from"] = str(done.place)
