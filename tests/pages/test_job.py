@@ -208,6 +208,33 @@ def test_cron_verbs(app: Application) -> None:
     assert page.html.find("a", string="Change when it runs") is not None
 
 
+@pytest.mark.parametrize(
+    ("policy", "missed", "overlap"),
+    [
+        ({}, "one run makes up for all", "the next is left out"),
+        (
+            {"missed": "all", "overlap": "queue"},
+            "each is made up for",
+            "the next waits",
+        ),
+        (
+            {"missed": "skip", "grace": 90},
+            "are left out; one may be 1 min 30 s late",
+            "the next is left out",
+        ),
+    ],
+)
+def test_policies(
+    app: Application, policy: dict[str, Any], missed: str, overlap: str
+) -> None:
+    """A cron job shows what becomes of runs that can't begin in time."""
+    app.service.addCronJob("echo", every=3600, **policy)
+    transaction.commit()
+    shown = facts(app.get("1"))
+    assert shown["Missed runs"] == missed
+    assert shown["While it still runs"] == overlap
+
+
 def test_what_is_too_late(app: Application) -> None:
     """A button that does not fit any more changes nothing."""
     app.add("echo")

@@ -61,9 +61,9 @@ def test_everybody_can_use_them(  # noqa: PLR0917
     """One never scrolls sideways, can read everything, and needs no mouse."""
     sign_in(chrome, "manager")
     chrome.scripts(on=True)
-    for name, page in PAGES.items():
+    for name in PAGES if width in {360, 1280} else ("jobs", "job"):
         chrome.look(width, dark=dark)
-        chrome.driver.get(f"http://{address}{PATH}/{page}")
+        chrome.driver.get(f"http://{address}{PATH}/{PAGES[name]}")
         chrome.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert chrome.run("return document.documentElement.scrollWidth") <= width, name
         if dark or width == 1280:

@@ -114,3 +114,14 @@ def schedule(job: Any) -> str:
         fields = ", ".join(f"{name} {numbers(found)}" for name, found in given if found)
         return f"{fields} ({plan.timezone})"
     return "once"
+
+
+def policy(job: Any) -> str:
+    """What becomes of a cron job's runs that can't begin in time; in few words."""
+    missed = {
+        "latest": "one run makes up for all",
+        "all": "each is made up for",
+        "skip": "are left out",
+    }[job.policy.missed]
+    grace = job.policy.grace
+    return missed + (f"; one may be {seconds(grace)} late" if grace else "")

@@ -28,6 +28,10 @@ BUTTONS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
 }
 
 
+#: What becomes of a run that is due while the one before it is not over.
+OVERLAP = {"skip": "the next is left out", "queue": "the next waits"}
+
+
 class NoJob(Page):
     """In place of a job that is not there or can't be loaded, and of all its pages.
 
@@ -146,6 +150,8 @@ class JobPage(Page):
         if self.is_cron:
             paused = " (paused)" if job.paused else ""
             facts.append(("Schedule", display.schedule(job) + paused))
+            facts.append(("Missed runs", display.policy(job)))
+            facts.append(("While it still runs", OVERLAP[job.policy.overlap]))
             facts.append(("Next", "\n".join(map(display.moment, job.upcoming(3)))))
         return [(name, text) for name, text in facts if text]
 
