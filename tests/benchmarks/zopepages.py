@@ -35,7 +35,7 @@ OTHER = "other"
 TARGET = 3
 
 #: Jobs of each kind that are few.
-FEW = 40
+FEW = 20
 
 #: What is asked for below jobs.html: first and last pages, in each order; by status,
 #: by task, by what is in the error, whether there are such jobs or not.
