@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import transaction
 from ZODB.ActivityMonitor import ActivityMonitor
+from ZODB.POSException import ConflictError
 from zope.component.globalregistry import base
 from zope.interface import Interface
 from zope.publisher.browser import BrowserView
@@ -374,6 +375,45 @@ def test_batches(many: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     browser.getControl("Remove all").click()
     assert "45 jobs were removed." in browser.contents
     assert len(many.service.jobs) == 0
+
+
+def test_batches_that_are_disturbed(
+    many: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a conflict only that batch is begun again; each job is counted once."""
+    monkeypatch.setattr(sweep, "BATCH", 10)
+    cancel, disturbed = TaskService.cancel, [35, 31]
+
+    def cancel_too(service: Any, jobid: int) -> None:
+        """Somebody else does what is done here, and is faster."""
+        if jobid in disturbed:
+            disturbed.remove(jobid)
+            with many.db.transaction() as connection:
+                other = connection.root()["Application"]["news"]["tasks"]
+                cancel(other, jobid)
+        cancel(service, jobid)
+
+    monkeypatch.setattr(TaskService, "cancel", cancel_too)
+    page = many.press("jobs.html", "CANCEL_ALL").follow()
+    assert disturbed == []
+    assert "43 jobs were cancelled." in page.text
+    assert set(many.statuses().values()) == {"cancelled"}
+
+
+def test_others_all_the_time(
+    many: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If nothing can be done in time, the page says so, and offers to go on."""
+
+    def disturb(service: Any, jobid: int) -> None:
+        raise ConflictError
+
+    monkeypatch.setattr(sweep, "SECONDS", 0)
+    monkeypatch.setattr(TaskService, "cancel", disturb)
+    page = many.press("jobs.html", "CANCEL_ALL").follow()
+    assert "0 jobs were cancelled." in page.text
+    assert page.html.find("button", string="Go on") is not None
+    assert set(many.statuses().values()) == {"queued"}
 
 
 def test_start_and_stop(app: Application) -> None:
