@@ -60,7 +60,7 @@ SERVICE = {
     VIEW: {
         *("jobs", "getAvailableTasks", "getStatus", "getResult", "getError"),
         *("progress", "count", "history", "hasJobsWaiting", "isProcessing"),
-        *("workers", "processing"),
+        *("workers", "processing", "runningSince"),
     },
     MANAGE: {
         *("reschedule", "pause", "resume", "runNow", "retry", "retryAll"),

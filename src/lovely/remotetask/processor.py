@@ -32,7 +32,7 @@ from lovely.remotetask.outages import Outages
 from lovely.remotetask.own import tidy_pool
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
-from lovely.remotetask.upkeep import Upkeep
+from lovely.remotetask.upkeep import Upkeep, began
 from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease
 
@@ -251,7 +251,7 @@ class SimpleProcessor:
         if crew.key is None:
             raise WorkerLost("The worker was lost.")
         if beat.due(now):
-            session.beat()
+            session.beat(began=began(crew.runs()))
         if rescue.due(now):
             session.rescue()
         with crew.take_late() as late:

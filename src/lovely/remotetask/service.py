@@ -279,12 +279,18 @@ class TaskService(CronJobs, Persistent):
         return self._job(jobid).output
 
     def progress(self, jobid: int) -> Progress | None:
+        pulse = self._workers.pulse_of(self._job(jobid))
+        shown = None if pulse is None else pulse.progress.get(jobid)
+        return None if shown is None else Progress(*shown)
+
+    def runningSince(self, jobid: int) -> datetime | None:
         job = self._job(jobid)
-        worker = None if job.claimant is None else self._workers.get(job.claimant)
-        shown = None if worker is None else worker.pulse.progress.get(jobid)
-        if shown is None or job.status != states.PROCESSING:
+        pulse = self._workers.pulse_of(job)
+        began = None if pulse is None else pulse.began.get(jobid)
+        # What the last heartbeat told may be of an attempt that is over.
+        if began is None or began < (job._completed or began):
             return None
-        return Progress(*shown)
+        return times.to_datetime(began)
 
     def getError(self, jobid: int) -> str:
         failure = self._job(jobid).failure

@@ -136,15 +136,20 @@ class Session:
 
         self._recording(work)
 
-    def beat(self, key: int | None = None) -> None:
+    def beat(
+        self, key: int | None = None, began: Mapping[int, int] | None = None
+    ) -> None:
         """Show that the worker lives, ours or that with a key.  Raise WorkerLost.
 
-        What was counted meanwhile is written with it.
+        What was counted meanwhile is written with it; and when the jobs ``began`` that
+        run now, if that is known: microseconds by id.
         """
 
         def work(service: TaskService, rows: Rows) -> None:
             worker = self._record(service, self.own_key if key is None else key)
             worker.pulse.beats += 1
+            if began is not None:
+                worker.pulse.began = dict(began)
             write(worker.pulse, rows, self.environment.stamp())
 
         self._recording(work)

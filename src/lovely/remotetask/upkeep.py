@@ -25,6 +25,12 @@ log = logging.getLogger("lovely.remotetask")
 STALL_SECONDS = 30.0
 
 
+def began(runs: dict[int, Run]) -> dict[int, int]:
+    """When the jobs that run began: microseconds since the epoch by id."""
+    moments = ((jobid, run.began) for jobid, run in runs.items())
+    return {jobid: moment for jobid, moment in moments if moment is not None}
+
+
 class Upkeep:
     """What one processor has shown and said so far."""
 
