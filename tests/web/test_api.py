@@ -239,7 +239,7 @@ def test_a_deep_input(app: TestApp, service: Any) -> None:
 
 def test_a_long_body(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is too long is not read."""
-    monkeypatch.setattr("lovely.remotetask.web.api.LONGEST_BODY", 100)
+    monkeypatch.setattr("lovely.remotetask.web.security.LONGEST_BODY", 100)
     api(app, "POST", "/jobs", {"task": "echo", "input": "x" * 100}, status=413)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import transaction
@@ -96,6 +97,106 @@ def test_read_only_forms(
     page = app.post(address, {**fields, "csrf_token": token}, status=403)
     assert "can be looked at" in page
     app.get(address, status=(403, 404))
+
+
+#: What is in the addresses of routes, and what else requests may need.
+PARTS = {"id": "1", "verb": "retry", "subpath": "dashboard.css"}
+FIELDS = {"verb": "retry", "ids": "1", "live": "off"}
+METHODS = ("POST", "PUT", "PATCH", "DELETE")
+
+
+def routes(app: TestApp) -> set[str]:
+    """The patterns of all addresses that the application knows, from itself."""
+    found = app.app.registry.introspector.get_category("routes")
+    return {str(entry["introspectable"]["pattern"]) for entry in found}
+
+
+def addresses(app: TestApp) -> list[tuple[str, str]]:
+    """Each pattern, with an address that it has."""
+    hole = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}|\*(\w+)")
+    return [
+        (pattern, "/" + hole.sub(lambda m: PARTS[m[1] or m[2]], pattern).lstrip("/"))
+        for pattern in sorted(routes(app))
+    ]
+
+
+def tried(app: TestApp, *, token: bool) -> dict[tuple[str, str], int]:
+    """What comes of each method of each address that could change anything."""
+    given = {"csrf_token": token_of(app)} if token else {}
+    found = {}
+    for pattern, address in addresses(app):
+        if pattern.startswith("/api/"):
+            body = BODIES.get(address.removeprefix("/api/v1"), b"")
+            sent = {"content_type": "application/json", "body": body}
+        else:
+            fields = urlencode({**FIELDS, **given}).encode()
+            sent = {"content_type": "application/x-www-form-urlencoded", "body": fields}
+        for method in METHODS:
+            answer = app.request(
+                address,
+                method=method,
+                headers=HEADERS if token else {},
+                status="*",
+                **sent,
+            )
+            found[method, pattern] = answer.status_code
+    return found
+
+
+def test_every_change_is_tried(app: TestApp) -> None:
+    """What can be changed is what the tests here try, of all that there is."""
+    possible = {
+        key
+        for key, status in tried(app, token=True).items()
+        if status not in {404, 405}
+    }
+    forms = {
+        ("POST", re.sub("^/jobs/1/.*", "/jobs/{id:[0-9]{1,18}}/{verb}", address))
+        for address, _ in FORMS
+    }
+    changes = {
+        (
+            operation.method,
+            "/api/v1" + operation.path.replace("{id}", "{id:[0-9]{1,18}}"),
+        )
+        for operation in OPERATIONS
+        if operation.changes
+    }
+    assert possible == forms | changes
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_without_a_token(app: TestApp) -> None:
+    """No method of any address does anything without a token, or the API's header."""
+    assert set(tried(app, token=False).values()) <= {403, 404, 405}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_where_nothing_may_be_changed(db: Any, failed: Any) -> None:
+    """Nor on a dashboard that only shows, with both; but for what is a cookie's."""
+    found = tried(dashboard(db, tasks=["echo"]), token=True)
+    assert found.pop(("POST", "/live")) == 303
+    assert set(found.values()) <= {403, 404, 405}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_for_nobody(db: Any, failed: Any) -> None:
+    """Who is nobody is refused at every address, by every method; not so health."""
+    app = dashboard(
+        db, allow_changes=True, authentication=lambda request: None, metrics=metrics
+    )
+    for pattern, address in addresses(app):
+        for method in ("GET", *METHODS):
+            answer = app.request(address, method=method, headers=HEADERS, status="*")
+            if pattern in {"/healthz", "/readyz"}:
+                assert answer.status_code in {200, 403}, (method, address)
+            else:
+                assert answer.status_code == 403, (method, address)
+
+
+def metrics(environ: Any, start_response: Any) -> Any:
+    """An application that shows something."""
+    raise AssertionError("nobody is to see it")
 
 
 @pytest.mark.usefixtures("unchanged")

@@ -121,7 +121,10 @@ def _add_surroundings(config: Any) -> None:
         config.add_exception_view(error_view, context=context)
     config.add_notfound_view(_not_found)
     config.add_static_view(
-        "static", "lovely.remotetask.web:static", cache_max_age=MONTH
+        "static",
+        "lovely.remotetask.web:static",
+        cache_max_age=MONTH,
+        request_method="GET",
     )
     config.add_cache_buster(
         "lovely.remotetask.web:static", QueryStringConstantCacheBuster(health.VERSION)

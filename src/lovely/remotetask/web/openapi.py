@@ -87,8 +87,8 @@ def _responses(operation: Operation) -> Schema:
         "description": "As asked.",
         "content": {"application/json": {"schema": schema}},
     }
-    problems = {400, 401, 403, 503, *operation.problems}
-    problems |= {413, 415} if operation.body else set()
+    problems = {400, 401, 403, 413, 429, 503, *operation.problems}
+    problems |= {415} if operation.body else set()
     told = {str(status): _PROBLEM for status in sorted(problems)}
     return {str(operation.status): good, **told}
 

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyramid.httpexceptions import HTTPForbidden, HTTPUnauthorized
+from pyramid.httpexceptions import (
+    HTTPForbidden,
+    HTTPLengthRequired,
+    HTTPRequestEntityTooLarge,
+    HTTPUnauthorized,
+)
 
 from lovely.remotetask.web.authentication import local_user
 from lovely.remotetask.web.problems import as_json, error_view, problem_of
@@ -32,6 +37,9 @@ HEADERS = {
 #: Whoever asks: they tell nothing of jobs.
 OPEN = frozenset({"/healthz", "/readyz"})
 
+#: The longest body, in bytes.
+LONGEST_BODY = 1_000_000
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Handler = Callable[[Any], Any]
@@ -49,6 +57,7 @@ def guard_factory(handler: Handler, registry: Any) -> Handler:
         try:
             request.user = "" if request.path_info in OPEN else identify(request)
             check_origin(request)
+            check_size(request)
         except Exception as error:
             request.user = ""
             response = error_view(error, request)
@@ -99,6 +108,14 @@ def check_origin(request: Any) -> None:
         )
     if foreign:
         raise HTTPForbidden("The request came from another site.")
+
+
+def check_size(request: Any) -> None:
+    """Raise HTTPRequestEntityTooLarge or HTTPLengthRequired, before a body is read."""
+    if (request.content_length or 0) > LONGEST_BODY:
+        raise HTTPRequestEntityTooLarge(f"The body: at most {LONGEST_BODY:,} bytes.")
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        raise HTTPLengthRequired("The body: its length is needed.")
 
 
 def _host(host: str) -> str:
