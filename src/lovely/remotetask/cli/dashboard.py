@@ -11,6 +11,7 @@ import click
 
 from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, on_service
+from lovely.remotetask.errors import NotInstalled
 
 
 @click.command(cls=Command)
@@ -43,6 +44,31 @@ from lovely.remotetask.cli.options import Command, on_service
     multiple=True,
     help="Let jobs of this task be added over the API.  May be repeated.",
 )
+@click.option(
+    "--metrics",
+    is_flag=True,
+    help="Show metrics for Prometheus too, at /metrics; needs the extra metrics.",
+)
+@click.option(
+    "--mask",
+    metavar="REGEX",
+    multiple=True,
+    help="Do not show what has such a name, either: in inputs, outputs and errors.  "
+    "May be repeated.",
+)
+@click.option(
+    "--title",
+    metavar="TEXT",
+    help="What the pages are called; the name of the service by default.",
+)
+@click.option(
+    "--refresh",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    default=5.0,
+    show_default=True,
+    help="How often pages look for news.",
+)
 @on_service(write=True, tasks=True)
 def dashboard(
     access: Access,
@@ -52,6 +78,10 @@ def dashboard(
     users: str | None,
     allow_changes: bool,
     tasks: Sequence[str],
+    metrics: bool,
+    mask: Sequence[str],
+    title: str | None,
+    refresh: float,
 ) -> None:
     """Serve the dashboard on this machine, until Ctrl-C or SIGTERM.
 
@@ -59,7 +89,7 @@ def dashboard(
     change jobs.  Passwords are sent as they are: let others in through a server that
     speaks HTTPS.
     """
-    from lovely.remotetask.web import BasicAuthentication, serve
+    from lovely.remotetask.web import PATTERNS, BasicAuthentication, serve
 
     def ready(url: str) -> None:
         click.echo(f"{url} shows {access}. Ctrl-C ends it.")
@@ -76,9 +106,22 @@ def dashboard(
                 authentication=BasicAuthentication(users) if users else None,
                 allow_changes=allow_changes,
                 tasks=tasks,
+                metrics=_metrics_of(access) if metrics else None,
+                mask=[*PATTERNS, *mask],
+                title=title,
+                refresh=refresh,
             )
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _metrics_of(access: Access) -> Any:
+    """The application that shows metrics.  Raise NotInstalled."""
+    try:
+        from lovely.remotetask.metrics import make_app
+    except ModuleNotFoundError as error:
+        raise NotInstalled("--metrics", "metrics") from error
+    return make_app(access.db, list(access.path))
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -79,7 +79,7 @@ def schedule(job: CronJob, mask: Mask) -> dict[str, Any]:
 
 def described(job: CronJob) -> str:
     """A schedule in words."""
-    schedule = job.plan.schedule
+    schedule = job.schedule
     if isinstance(schedule, Every):
         return f"every {duration(schedule.interval / 1_000_000)}"
     if isinstance(schedule, Cron):
