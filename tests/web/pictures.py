@@ -30,6 +30,24 @@ PAGES = {
     "problem": "jobs/77777",
 }
 
+#: The same where there is nothing, where nobody works, and where nothing is found.
+#: They are looked at in two ways only.
+MORE_PAGES = {
+    "empty-overview": "empty/",
+    "empty-jobs": "empty/jobs",
+    "empty-queue": "empty/queue",
+    "empty-schedule": "empty/schedule",
+    "empty-workers": "empty/workers",
+    "night-overview": "night/",
+    "night-jobs": "night/jobs",
+    "night-job": "night/jobs/1",
+    "night-queue": "night/queue",
+    "night-schedule": "night/schedule",
+    "no-match": "jobs?text=nothing&task=mail.send",
+    "mistake": "jobs?since=yesterday",
+    "gone": "gone/",
+}
+
 #: Pages that are behind a link of another.
 BEHIND = {
     # The last one: workers have others in hand, which have not begun.
@@ -50,6 +68,8 @@ class Look(NamedTuple):
 
 LOOKS = [Look(width, dark) for width in (DESKTOP, PHONE) for dark in (False, True)]
 
+TWO_LOOKS = [look for look in LOOKS if look.dark == (look.width == PHONE)]
+
 #: The pictures of the documentation.  (A traceback would show where they were made.)
 SHOWN = {
     "dashboard-overview": ("overview", Look(DESKTOP, dark=False)),
@@ -65,7 +85,7 @@ HIGHEST = {DESKTOP: 860, PHONE: 760}
 def visit(browser: Browser, address: str, page: str, look: Look) -> None:
     """Show a page."""
     browser.look(look.width, dark=look.dark)
-    browser.driver.get(address + PAGES[page])
+    browser.driver.get(address + (PAGES | MORE_PAGES)[page])
     if page in BEHIND:
         browser.driver.get(browser.all(BEHIND[page])[0].get_attribute("href"))
 

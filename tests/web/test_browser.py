@@ -20,7 +20,15 @@ from tests.programs import program
 from tests.support import wait_until
 from tests.web.browser import Browser, chromium
 from tests.web.live import JOBS
-from tests.web.pictures import DESKTOP, LOOKS, PAGES, PHONE, Look, visit
+from tests.web.pictures import (
+    DESKTOP,
+    LOOKS,
+    MORE_PAGES,
+    PAGES,
+    TWO_LOOKS,
+    Look,
+    visit,
+)
 
 #: What checks whether pages can be used by everybody.  It is not shipped: npm has it.
 AXE = "axe-core@4.14.1"
@@ -90,24 +98,24 @@ axe.run(document, {resultTypes: ["violations"]}).then((found) => done(
 """
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES])
 def test_pages(
     browser: Browser, address: str, axe: str, pictures: Path, page: str
 ) -> None:
     """Each page can be used by everybody, dark or light, on a desk and on a phone."""
-    for look in LOOKS:
+    for look in LOOKS if page in PAGES else TWO_LOOKS:
         visit(browser, address, page, look)
         width = browser.run("return document.documentElement.scrollWidth")
         assert width <= look.width, "it is wider than the window"
-        if look.dark == (look.width == PHONE):
+        if look in TWO_LOOKS:
             browser.run(axe)
             barriers = browser.driver.execute_async_script(FIND_BARRIERS)
             assert barriers == []
         browser.look(look.width, min(browser.height(), HIGHEST), dark=look.dark)
         browser.picture(pictures / f"{page}-{look}.png")
     complaints = browser.complaints()
-    if page == "problem":
-        complaints = [text for text in complaints if "404" not in text]
+    if page in {"problem", "mistake", "gone"}:
+        complaints = [text for text in complaints if "status of" not in text]
     assert complaints == []
 
 
@@ -168,6 +176,26 @@ def test_selected_jobs_are_retried(browser: Browser, address: str) -> None:
     browser.one(".confirm button").click()
     wait_until(lambda: "Queued again: 2 jobs." in browser.text())
     assert "status=error&text=OBSERVER" in browser.driver.current_url
+
+
+def test_what_is_typed_stays(browser: Browser, address: str) -> None:
+    """What somebody is typing into a filter stays, and so does where they type."""
+    browser.driver.get(address + "jobs?status=error")
+    field = browser.one('input[name="text"]')
+    field.send_keys("OBSER")
+    as_of = browser.text(".as-of time")
+    wait_until(lambda: browser.text(".as-of time") != as_of)
+    field.send_keys("VER", Keys.ENTER)
+    wait_until(lambda: "text=OBSERVER" in browser.driver.current_url)
+
+
+def test_what_is_open_stays(browser: Browser, address: str) -> None:
+    """What somebody has opened stays open while the page is kept up to date."""
+    browser.driver.get(address)
+    browser.one("#as-table summary").click()
+    as_of = browser.text(".as-of time")
+    wait_until(lambda: browser.text(".as-of time") != as_of)
+    assert "Tried again" in browser.text("#as-table table")
 
 
 def test_all_on_the_page_are_selected(browser: Browser, address: str) -> None:

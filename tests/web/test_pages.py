@@ -177,6 +177,7 @@ def test_where_a_status_is_rare_it_says_so(
     transaction.commit()
     page = app.get("/jobs?status=start+later")
     assert "None among the 10 jobs that were looked at" in page
+    assert "10 looked at; the next is #6, added 2" in Outline(page.text).text
     assert 'id="job-1"' in page.click("Go on looking")
 
 
@@ -210,6 +211,12 @@ def test_a_job_that_runs(app: TestApp, db: Any, service: Any) -> None:
     with processing(service):
         page = wait_until(lambda: _page_with(app, "/jobs/1", "a quarter"))
         assert 'value="25"' in page
+        since = r"Running for .*?(a moment|\d+ s)</time>"
+        wait_until(lambda: re.search(since, app.get("/jobs/1").text))
+        assert app.get("/api/v1/jobs/1").json["running_since"] is not None
+        assert re.search(r"attempt 1, for (a moment|\d+ s)", _text(app, "/workers"))
+        assert re.search("Running for longest .*#1 work for", _text(app, "/"))
+        assert re.search(r"#1 work Running .*for (a moment|\d+ s)", _text(app, "/jobs"))
         assert "Attempt 1 is running" in page
         assert 'data-hx-get="/jobs/1"' in page
         assert "a quarter" in app.get("/workers")
@@ -218,6 +225,10 @@ def test_a_job_that_runs(app: TestApp, db: Any, service: Any) -> None:
         service.cancel(1)
         transaction.commit()
         wait_until(lambda: _page_with(app, "/jobs/1", "Completed"))
+
+
+def _text(app: TestApp, path: str) -> str:
+    return Outline(app.get(path).text).text
 
 
 def _page_with(app: TestApp, path: str, text: str) -> str | None:
@@ -267,17 +278,25 @@ def test_schedule(app: TestApp, service: Any) -> None:
     page = Outline(app.get("/schedule").text)
     for words in (
         "every 1 h",
-        "hour 6-8, 12; minute 30 (UTC)",
+        "each day at 06:30, 07:30, 08:30, 12:30 (UTC)",
         "15 3 * * mon-fri (Europe/Berlin)",
         "Paused",
-        "Completed now",
         "in 1 h 59 min",
     ):
         assert words in page.text
+    assert re.search(r"Completed (now|\d+ s ago)", page.text)
     job = Outline(app.get("/jobs/1").text)
     assert "by hand" in job.text
-    assert "once" in Outline(app.get("/jobs/4").text).text
+    assert "once, at 2999-01-01 00:00:00 UTC" in Outline(app.get("/jobs/4").text).text
     assert "None is planned" in app.get("/jobs/2")
+
+
+def test_a_run_that_is_due(app: TestApp, service: Any) -> None:
+    """A cron job that is asked to run, and waits for a worker, is due."""
+    service.addCronJob("echo", every=3600)
+    service.runNow(1)
+    transaction.commit()
+    assert re.search(r"every 1 h Due (now|\d+ s ago)", _text(app, "/schedule"))
 
 
 def test_pages_keep_themselves_up_to_date(app: TestApp) -> None:

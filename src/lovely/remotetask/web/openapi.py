@@ -200,6 +200,7 @@ SCHEMAS: dict[str, Schema] = {
         **_BRIEF,
         input={},
         output={},
+        running_since=_or_null(_MOMENT),
         attempts=_list(_ATTEMPT),
         progress=_or_null(_object(fraction=_SECONDS, message=_TEXT)),
         schedule=_or_null(_SCHEDULE),
