@@ -79,8 +79,11 @@ PATHS = (
     "/api/v1/queue?limit=200",
 )
 
-#: So many jobs of each status there are at least: more than are on a page.
-LEAST = 60
+#: So many jobs of each status there are besides what is queued: more than are on a page.
+SOME = 60
+#: Of how many jobs there are many of each status, more than a page looks at: so many
+#: times the small number, and one in so many.
+CROWDED, ONE_IN = 20, 8
 
 
 def fail(service: Any, jobid: int, input: Any) -> None:
@@ -94,8 +97,7 @@ class Dashboard:
     Of each status there are some, the oldest; the others are queued.
     """
 
-    def __init__(self, app: Application, jobs: int, bulk: int) -> None:
-        some = max(min(LEAST, jobs // 10), jobs // 200)
+    def __init__(self, app: Application, jobs: int, some: int, bulk: int) -> None:
         self._run(app, some, bulk)
         for first in range(0, some, bulk):
             app.manager.begin()
@@ -107,7 +109,7 @@ class Dashboard:
             app.manager.commit()
         app.add_many(jobs - 6 * some, bulk)
         self._session = Session(app.db, [NAME])
-        held, key = min(LEAST, some), self._session.register(LEAST, Lease())
+        held, key = min(SOME, some), self._session.register(SOME, Lease())
         while self._session.claim(key, held) and len(self._session.held()) < held:
             pass
         local = {"REMOTE_ADDR": "127.0.0.1"}
@@ -143,14 +145,20 @@ def pages(scale: Scale) -> Iterator[Figure]:
         stack.enter_context(noop_task())
         stack.enter_context(registered(fail, "fail"))
         stack.enter_context(silence())
-        both = []
-        for jobs in (scale.small, scale.large):
+        some, crowded = min(SOME, scale.small // 10), CROWDED * scale.small
+        made = []
+        for jobs, of_each in (
+            (scale.small, some),
+            (scale.large, some),
+            (crowded, crowded // ONE_IN),
+        ):
             storage = stack.enter_context(file_storage())
             app = stack.enter_context(application(storage))
-            dashboard = Dashboard(app, jobs, scale.bulk)
-            both.append(stack.enter_context(closing(dashboard)))
+            dashboard = Dashboard(app, jobs, of_each, scale.bulk)
+            made.append(stack.enter_context(closing(dashboard)))
         for path in PATHS:
-            yield from _compare(path, both, scale)
+            yield from _compare(path, made[:2], scale)
+            yield _crowded(path, made[2], scale)
 
 
 @contextmanager
@@ -163,6 +171,14 @@ def silence() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def _crowded(path: str, dashboard: Dashboard, scale: Scale) -> Figure:
+    """The processor's time where there are many of each status."""
+    dashboard.seconds(path)
+    found = tuple(1000 * dashboard.seconds(path)[1] for _ in range(scale.rounds))
+    what = f"{path}: processor's time with {CROWDED * scale.small:,} jobs of all kinds"
+    return Figure(what, found, "ms", PROCESSOR)
 
 
 def _compare(path: str, both: list[Dashboard], scale: Scale) -> Iterator[Figure]:

@@ -12,8 +12,10 @@ from lovely.remotetask.schedule import At, Every
 from lovely.remotetask.web.words import duration, exact
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov")
-MONTHS += ("Dec",)
+MONTHS = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
 
 #: So many times of a day are told one by one.
 FEW_TIMES = 4
