@@ -79,7 +79,7 @@ PATHS = (
     "/api/v1/queue?limit=200",
 )
 
-#: So many jobs of each status there are besides what is queued: more than are on a page.
+#: So many jobs of each status there are besides what is queued: more than on a page.
 SOME = 60
 #: Of how many jobs there are many of each status, more than a page looks at: so many
 #: times the small number, and one in so many.

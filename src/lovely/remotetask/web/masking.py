@@ -50,6 +50,8 @@ MORE = "..."
 #: The most that is shown: levels, items of each collection, values altogether, and
 #: characters of each text.
 MOST_LEVELS, MOST_ITEMS, MOST_VALUES, MOST_TEXT = 8, 200, 2000, 10_000
+#: And characters of an error with its traceback: all that is kept.
+MOST_ERROR = 2 * 20_000
 
 #: These show themselves in a line, and are Python's own.
 _PLAIN = (
@@ -100,6 +102,10 @@ class Mask:
         text = _HEADER.sub(self._header, text)
         text = self._pair.sub(rf"\g<before>{MASKED}", text)
         return _URL.sub(rf"\g<1>{MASKED}@", text)
+
+    def error(self, text: str) -> str:
+        """All of an error that may be shown."""
+        return self.text(text, MOST_ERROR)
 
     def _header(self, found: re.Match[str]) -> str:
         return f"{found[1]}{MASKED}" if self.hides(found[2]) else found[0]

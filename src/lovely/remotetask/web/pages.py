@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lovely.remotetask.health import Processing
     from lovely.remotetask.history import Minute
     from lovely.remotetask.service import TaskService
+    from lovely.remotetask.web.settings import Settings
 
 Values = dict[str, Any]
 
@@ -65,6 +66,14 @@ class Running(NamedTuple):
     progress: Progress | None
 
 
+def search(
+    settings: Settings, service: TaskService, limit: int = LIMIT, **wanted: Any
+) -> listing.Page:
+    """A page of jobs.  No text is found that is not shown."""
+    seen = settings.mask.error
+    return listing.find(service, limit=limit, look_at=LOOK_AT, seen=seen, **wanted)
+
+
 def counts_of(service: TaskService) -> dict[str, int]:
     """How many jobs have each status."""
     return {status: service.count(status) for status in STATUSES}
@@ -73,7 +82,7 @@ def counts_of(service: TaskService) -> dict[str, int]:
 def overview(request: Any, service: TaskService) -> Values:
     """How the service is, at a glance."""
     minutes = service.history(60)
-    failures = listing.find(service, status=ERROR, limit=FEW, look_at=LOOK_AT)
+    failures = search(request.dashboard, service, FEW, status=ERROR)
     processing = service.processing
     return {
         "counts": counts_of(service),
@@ -121,7 +130,7 @@ def jobs(request: Any, service: TaskService) -> Values:
     """Jobs, a page at a time, those that are looked for."""
     given = asked_for(request)
     wanted = read_texts((*FILTERS, START), given)
-    page = listing.find(service, limit=LIMIT, look_at=LOOK_AT, **wanted)
+    page = search(request.dashboard, service, **wanted)
     filters = {name: text for name, text in given if name != "start"}
     return {
         "counts": counts_of(service),
@@ -166,6 +175,7 @@ def job(request: Any, service: TaskService) -> Values:
     return {
         "job": found,
         "shown": values.full(service, found, mask),
+        "shown_traceback": mask.error,
         "attempts": list(reversed(found.attempts)),
         "progress": service.progress(jobid),
         "since": service.runningSince(jobid),
@@ -234,8 +244,8 @@ def upcoming(service: TaskService, limit: int) -> list[Job]:
 def schedule(request: Any, service: TaskService) -> Values:
     """Cron jobs, and what waits for a time."""
     wanted = read_texts([START], asked_for(request))
-    page = listing.find(service, status=CRONJOB, limit=LIMIT, look_at=LOOK_AT, **wanted)
-    running = listing.find(service, status=PROCESSING, limit=LIMIT, look_at=LOOK_AT)
+    page = search(request.dashboard, service, status=CRONJOB, **wanted)
+    running = search(request.dashboard, service, status=PROCESSING)
     crons = [job for job in running.jobs if isinstance(job, CronJob)]
     first = "start" not in wanted
     return {
@@ -245,7 +255,7 @@ def schedule(request: Any, service: TaskService) -> Values:
         "page": page,
         "first": first,
         "on": request.url_for("schedule", {"start": page.next}),
-        "delayed": listing.find(service, status=DELAYED, limit=FEW, look_at=LOOK_AT),
+        "delayed": search(request.dashboard, service, FEW, status=DELAYED),
         "possible": possible,
         "live_url": request.path_qs,
     }

@@ -121,7 +121,7 @@ def _attempt(attempt: Attempt, mask: Mask) -> dict[str, Any]:
         else {
             "type": failure.type,
             "message": mask.text(failure.message),
-            "traceback": mask.text(failure.traceback, 2 * 20_000),
+            "traceback": mask.error(failure.traceback),
         },
     }
 
