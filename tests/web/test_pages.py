@@ -6,10 +6,12 @@ import re
 from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import transaction
 from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPFound
 from pyramid.wsgi import wsgiapp2
 from webtest import TestApp
 
@@ -181,6 +183,18 @@ def test_where_a_status_is_rare_it_says_so(
     assert 'id="job-1"' in page.click("Go on looking")
 
 
+@pytest.mark.parametrize("text", ["s3c", "token=s3cret"])
+def test_secrets_are_not_found(app: TestApp, service: Any, text: str) -> None:
+    """Nobody finds out what is masked by looking for it."""
+    service.add("fail", "token=s3cret for eva")
+    run_all(service)
+    assert app.get("/api/v1/jobs?text=for+eva").json["jobs"] != []
+    assert app.get("/api/v1/jobs", {"text": text}).json["jobs"] == []
+    assert "No job matches" in app.get("/jobs", {"text": text})
+    asked = {"verb": "retry", "scope": "matching", "text": text}
+    assert "there is nothing to do" in app.get("/bulk", asked)
+
+
 def test_a_job(app: TestApp, service: Any) -> None:
     """All of a job: input, output, attempts with tracebacks, without its secrets."""
     service.add("echo", {"to": "eva@example.com", "password": "s3cret"})
@@ -318,7 +332,7 @@ def test_nobody_is_led_elsewhere(app: TestApp, back: str) -> None:
     """Where one comes from is taken for a path of the dashboard only."""
     form = app.get("/").forms[0]
     form["back"] = back
-    assert form.submit("live", value="off").location == "http://localhost/"
+    assert form.submit("live", value="off").location == "/"
 
 
 def test_what_was_done_is_told_in_fixed_words(app: TestApp) -> None:
@@ -394,6 +408,44 @@ def test_mounted(db: Any, service: Any, mounted: Any, address: str) -> None:
     app.get("/admin/queue/jobs/1").forms[0].submit().follow()
     transaction.begin()
     assert service.getStatus(1) == "queued"
+
+
+def test_behind_a_server_that_speaks_https(db: Any, service: Any) -> None:
+    """Nothing leads to HTTP, whatever the dashboard knows of how it is called."""
+    app = dashboard(db, allow_changes=True, authentication=policy)
+    host = {"Host": "queue.example", "Origin": "https://queue.example"}
+    service.add("fail")
+    run_all(service)
+    page = app.get("/jobs/1", headers=host)
+    assert "http://queue.example" not in page.text
+    token = page.forms[0]["csrf_token"].value
+    asked = {"csrf_token": token, "back": "/jobs"}
+    for path in ("/jobs/1/retry", "/live"):
+        location = app.post(path, asked, headers=host).headers["Location"]
+        assert location.startswith("/")
+    assert "Location" not in app.get("/", headers=host).headers
+    elsewhere = app.get("/?login", headers=host).headers["Location"]
+    assert elsewhere == "https://login.example/"
+
+
+def policy(request: Any) -> str:
+    """Everybody is eva."""
+    if "login" in request.GET:
+        raise HTTPFound("https://login.example/")
+    return "eva"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/queue", "/Stra\N{LATIN SMALL LETTER SHARP S}e/a b"]
+)
+def test_any_prefix(db: Any, service: Any, prefix: str) -> None:
+    """A path may have any letters."""
+    app = TestApp(
+        mount(in_front, prefix, make_app(db, "service")), extra_environ=dict(LOCAL)
+    )
+    page = app.get(quote(prefix) + "/jobs")
+    assert all(path.startswith(quote(prefix) + "/") for path in paths_in(page.text))
+    page.forms[len(page.forms) - 1].submit("live", value="off").follow()
 
 
 def test_beside_a_mounted_one(db: Any, service: Any) -> None:

@@ -71,7 +71,7 @@ def answer(request: Any, operation: Operation) -> Any:
             result = operation.work(Call(service, request.dashboard, jobid), **given)
     response = _json(result, operation.status)
     if operation.status == 201:
-        response.location = request.route_path("api /jobs/{id}", id=result["id"])
+        response.location = request.url_for("api /jobs/{id}", id=result["id"])
     return response
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.web.fields import LARGEST, Field
@@ -27,7 +28,7 @@ def description(request: Any) -> Schema:
             "version": version("lovely.remotetask"),
             "description": "Jobs of a task service: see them, and change them.",
         },
-        "servers": [{"url": f"{request.script_name}/api/v1"}],
+        "servers": [{"url": f"{quote(request.script_name)}/api/v1"}],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
