@@ -130,9 +130,10 @@ def test_a_page_keeps_itself_up_to_date(browser: Browser, address: str) -> None:
     """What a job tells of its progress is seen without loading the page again."""
     visit(browser, address, "job-that-runs", Look(DESKTOP, dark=False))
     browser.run("window.here = true")
-    first = browser.text(".now")
+    first = browser.text(".now .progress")
     assert "page " in first
-    wait_until(lambda: browser.text(".now") not in {first, ""})
+    wait_until(lambda: browser.text(".now .progress") not in {first, ""})
+    wait_until(lambda: "Running for" in browser.text(".now"))
     assert browser.run("return window.here")
     assert browser.complaints() == []
 
@@ -155,7 +156,9 @@ def test_a_job_is_cancelled(browser: Browser, address: str) -> None:
     browser.one(".title .danger").click()
     wait_until(lambda: "Cancel 1 job?" in browser.text())
     browser.one(".confirm button").click()
-    wait_until(lambda: "Cancelled: 1 job." in browser.text())
+    wait_until(
+        lambda: "Cancelled, or asked to stop if it runs: 1 job." in browser.text()
+    )
     wait_until(lambda: "Cancelled" in browser.text(".title"))
     # It is over: nothing is asked any more.
     wait_until(lambda: not browser.all("[data-hx-get]"))

@@ -114,7 +114,7 @@ VERBS = {
         Verb(
             "cancel",
             "Cancel",
-            "Cancelled",
+            "Cancelled, or asked to stop if it runs",
             "End a job that waits; ask one that runs to stop.",
             _with(CANCELLABLE | {PROCESSING}),
             lambda service, jobid: service.cancel(jobid),
