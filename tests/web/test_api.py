@@ -20,6 +20,15 @@ def app(db: Any, service: Any) -> TestApp:
     return dashboard(db, allow_changes=True, tasks=["echo", "gone"])
 
 
+def test_semicolons_are_text(app: TestApp, service: Any) -> None:
+    """In an address a semicolon is a part of a text, quoted or not."""
+    service.add("fail", "this; and that")
+    run_all(service)
+    for text in ("this;+and", "this%3B+and"):
+        found = app.get(f"/api/v1/jobs?text={text}&status=error").json
+        assert [job["id"] for job in found["jobs"]] == [1]
+
+
 def test_a_job_from_add_to_removal(app: TestApp, service: Any) -> None:
     """A job is added, seen, run, and removed."""
     answer = api(app, "POST", "/jobs", {"task": "echo", "input": {"a": [1, "ü"]}})

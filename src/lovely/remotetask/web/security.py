@@ -49,6 +49,8 @@ def guard_factory(handler: Handler, registry: Any) -> Handler:
     """A tween: lets in who may, and tells the browser what holds."""
 
     def guard(request: Any) -> Any:
+        # Only & parts fields; WebOb would have it that a semicolon does, too.
+        request.query_string = request.query_string.replace(";", "%3B")
         try:
             # Whatever comes later reads them.
             _ = request.path_info, request.GET
