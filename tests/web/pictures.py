@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.programs import ROOT, program
+from tests.support import wait_until
 from tests.web.browser import Browser, chromium
 
 DESKTOP, PHONE = 1280, 390
@@ -90,6 +91,13 @@ def visit(browser: Browser, address: str, page: str, look: Look) -> None:
         browser.driver.get(browser.all(BEHIND[page])[0].get_attribute("href"))
 
 
+def wait_for_progress(browser: Browser, address: str) -> None:
+    """Wait until there is something to be seen of the jobs that run."""
+    visit(browser, address, "job-that-runs", SHOWN["dashboard-job"][1])
+    script = "return document.querySelector('progress')?.value ?? 0"
+    wait_until(lambda: browser.run(script) > 40)
+
+
 def pictures(browser: Browser, address: str, directory: Path) -> Iterator[Path]:
     """Make the pictures of the documentation."""
     for name, (page, look) in SHOWN.items():
@@ -106,7 +114,9 @@ def main() -> None:
     directory = ROOT / "docs" / "images"
     directory.mkdir(exist_ok=True)
     with program("-m", "tests.web.live") as live, chromium() as browser:
-        for path in pictures(browser, live.line(120), directory):
+        address = live.line(120)
+        wait_for_progress(browser, address)
+        for path in pictures(browser, address, directory):
             print(path.relative_to(ROOT), path.stat().st_size, file=sys.stderr)
 
 

@@ -183,6 +183,28 @@ def test_where_a_status_is_rare_it_says_so(
     assert 'id="job-1"' in page.click("Go on looking")
 
 
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [
+        ("", ["retry", "cancel", "remove"]),
+        ("error", ["retry", "remove"]),
+        ("queued", ["cancel"]),
+        ("completed", ["remove"]),
+    ],
+)
+def test_what_makes_sense_is_offered(
+    app: TestApp, service: Any, status: str, offered: list[str]
+) -> None:
+    """What can be done to many jobs goes by their status."""
+    service.add("echo")
+    service.add("fail")
+    run_all(service)
+    service.add("echo")
+    transaction.commit()
+    text = app.get(f"/jobs?status={status}").text
+    assert re.findall(r'name="verb" value="(\w+)"', text) == offered
+
+
 @pytest.mark.parametrize("text", ["s3c", "token=s3cret"])
 def test_secrets_are_not_found(app: TestApp, service: Any, text: str) -> None:
     """Nobody finds out what is masked by looking for it."""

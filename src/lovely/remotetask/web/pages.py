@@ -140,7 +140,11 @@ def jobs(request: Any, service: TaskService) -> Values:
         "tabs": tab_links(request, filters),
         "first": "start" not in wanted,
         "on": request.url_for("jobs", {**filters, "start": page.next}),
-        "verbs": [VERBS[name] for name in BULK],
+        "verbs": [
+            VERBS[name]
+            for name, statuses in BULK.items()
+            if filters.get("status") in {None, *statuses}
+        ],
         "tasks": sorted(service.getAvailableTasks()),
         "since": service.runningSince,
         "live_url": request.path_qs,

@@ -132,8 +132,12 @@ VERBS = {
     )
 }
 
-#: What can be done to many jobs at a time.
-BULK = ("retry", "cancel", "remove")
+#: What can be done to many jobs at a time, and with which statuses.
+BULK = {
+    "retry": RETRIABLE,
+    "cancel": CANCELLABLE | {PROCESSING},
+    "remove": REMOVABLE,
+}
 
 
 def possible(job: Job) -> list[Verb]:
