@@ -208,6 +208,7 @@ def metrics(environ: Any, start_response: Any) -> Any:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:99"},
+        {"Origin": "http://[localhost"},
     ],
 )
 @pytest.mark.parametrize("address", ["/jobs/1/retry", "/api/v1/jobs/1/retry"])
@@ -313,6 +314,22 @@ def test_cookies_are_for_the_dashboard(app: TestApp) -> None:
 def test_what_is_not_text(app: TestApp, address: str) -> None:
     """An address that is not UTF-8 is a bad request, not a failure."""
     app.get(address, status=400)
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain"]
+)
+def test_forms_are_of_one_kind(app: TestApp, kind: str) -> None:
+    """What no form of the dashboard sends is not read, however broken it is."""
+    app.post("/live", b"abc", content_type=kind, status=415)
+    app.post("/nope", b"abc", content_type=kind, status=415)
+
+
+def test_bodies_have_a_length(app: TestApp) -> None:
+    """Nobody knows how much would have to be read, else."""
+    endless = {"Transfer-Encoding": "chunked"}
+    answer = app.request("/live", method="POST", headers=endless, status=411)
+    assert "its length is needed" in answer
 
 
 def test_a_form_that_is_not_text(app: TestApp) -> None:
