@@ -88,7 +88,9 @@ def visit(browser: Browser, address: str, page: str, look: Look) -> None:
     browser.look(look.width, dark=look.dark)
     browser.driver.get(address + (PAGES | MORE_PAGES)[page])
     if page in BEHIND:
-        browser.driver.get(browser.all(BEHIND[page])[0].get_attribute("href"))
+        # Workers may have just begun.
+        (link, *_) = wait_until(lambda: browser.all(BEHIND[page]))
+        browser.driver.get(link.get_attribute("href"))
 
 
 def wait_for_progress(browser: Browser, address: str) -> None:

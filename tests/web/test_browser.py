@@ -130,12 +130,31 @@ def test_a_page_keeps_itself_up_to_date(browser: Browser, address: str) -> None:
     """What a job tells of its progress is seen without loading the page again."""
     visit(browser, address, "job-that-runs", Look(DESKTOP, dark=False))
     browser.run("window.here = true")
-    first = browser.text(".now .progress")
+    first = wait_until(lambda: browser.text(".now .progress"))
     assert "page " in first
     wait_until(lambda: browser.text(".now .progress") not in {first, ""})
     wait_until(lambda: "Running for" in browser.text(".now"))
     assert browser.run("return window.here")
     assert browser.complaints() == []
+
+
+def test_where_nobody_looks_nothing_is_asked(browser: Browser, address: str) -> None:
+    """A page that is hidden rests; shown again, it goes on."""
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+    browser.driver.get(address + "queue")
+    browser.run(
+        "window.due = 0; window.asked = 0;"
+        "document.addEventListener('htmx:before:request', () => { due += 1 });"
+        "document.addEventListener('htmx:after:request', () => { asked += 1 });"
+    )
+    browser.run(hide % "true")
+    begun = browser.run("return [due, asked]")
+    wait_until(lambda: browser.run("return due") >= begun[0] + 3)
+    # One may have been on its way.
+    assert browser.run("return asked") <= begun[1] + 1
+    browser.run(hide % "false")
+    now = browser.run("return asked")
+    wait_until(lambda: browser.run("return asked") > now)
 
 
 def test_updates_are_paused(browser: Browser, address: str) -> None:
