@@ -327,6 +327,20 @@ def test_schedule(app: TestApp, service: Any) -> None:
     assert "None is planned" in app.get("/jobs/2")
 
 
+def test_a_run_that_is_tried_again(app: TestApp, service: Any) -> None:
+    """A job that comes back is listed as such while its run is tried again."""
+    service.addCronJob("fail", every=3600, retry=5)
+    service.addCronJob("echo", at=datetime(2999, 1, 1, tzinfo=timezone.utc))
+    service.runNow(1)
+    run_all(service)
+    assert service.getStatus(1) == "delayed"
+    back, _, waiting = _text(app, "/schedule").partition("Waiting for their time")
+    assert "#1 fail every 1 h Tried again in" in back
+    assert "#2 echo" not in back
+    assert "#1 fail" not in waiting
+    assert "#2 echo" in waiting
+
+
 def test_a_run_that_is_due(app: TestApp, service: Any) -> None:
     """A cron job that is asked to run, and waits for a worker, is due."""
     service.addCronJob("echo", every=3600)

@@ -31,7 +31,7 @@ from lovely.remotetask.web.fields import (
     Text,
     read_texts,
 )
-from lovely.remotetask.web.schedules import described
+from lovely.remotetask.web.schedules import comes_back, described
 from lovely.remotetask.web.verbs import BULK, VERBS, job_of, possible
 
 if TYPE_CHECKING:
@@ -246,11 +246,13 @@ def upcoming(service: TaskService, limit: int) -> list[Job]:
 
 
 def schedule(request: Any, service: TaskService) -> Values:
-    """Cron jobs, and what waits for a time."""
+    """Jobs that come back, and what waits for a time."""
     wanted = read_texts([START], asked_for(request))
     page = search(request.dashboard, service, status=CRONJOB, **wanted)
     running = search(request.dashboard, service, status=PROCESSING)
-    crons = [job for job in running.jobs if isinstance(job, CronJob)]
+    delayed = search(request.dashboard, service, status=DELAYED)
+    # Their runs are not over: some are tried again.
+    crons = [job for job in (*running.jobs, *delayed.jobs) if comes_back(job)]
     first = "start" not in wanted
     return {
         "counts": counts_of(service),
@@ -259,7 +261,7 @@ def schedule(request: Any, service: TaskService) -> Values:
         "page": page,
         "first": first,
         "on": request.url_for("schedule", {"start": page.next}),
-        "delayed": search(request.dashboard, service, FEW, status=DELAYED),
+        "delayed": [job for job in delayed.jobs if not comes_back(job)][:FEW],
         "possible": possible,
         "live_url": request.path_qs,
     }

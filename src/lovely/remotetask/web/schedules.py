@@ -7,8 +7,8 @@ from itertools import product
 
 from lovely.remotetask import times
 from lovely.remotetask.calendars import Cron, Fields
-from lovely.remotetask.job import CronJob
-from lovely.remotetask.schedule import At, Every
+from lovely.remotetask.job import CronJob, Job
+from lovely.remotetask.schedule import At, Delay, Every
 from lovely.remotetask.web.words import duration, exact
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -19,6 +19,11 @@ MONTHS = (
 
 #: So many times of a day are told one by one.
 FEW_TIMES = 4
+
+
+def comes_back(job: Job) -> bool:
+    """Whether it runs again and again."""
+    return isinstance(job, CronJob) and not isinstance(job.schedule, (At, Delay))
 
 
 def described(job: CronJob) -> str:
