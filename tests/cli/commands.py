@@ -158,7 +158,9 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(*args: object, width: int = 80, height: int = 40) -> Iterator[Terminal]:
+def on_terminal(
+    *args: object, width: int = 80, height: int = 40, **env: str
+) -> Iterator[Terminal]:
     """The command on a terminal of its own, at most as long as the block."""
     master, slave = pty.openpty()
     size = {"COLUMNS": str(width), "LINES": str(height)}
@@ -166,7 +168,7 @@ def on_terminal(*args: object, width: int = 80, height: int = 40) -> Iterator[Te
         process = subprocess.Popen(
             [*COMMAND, *map(str, args)],
             cwd=ROOT,
-            env=environment(TERM="xterm-256color", **size),
+            env=environment(**{"TERM": "xterm-256color", **size, **env}),
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -175,7 +175,9 @@ def test_errors_of_our_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "traceback."
     )
     result = invoke("--debug", "doctor", "-d", file)
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exit_code == 2
+    assert "Traceback (most recent call last):\n" in result.stderr
+    assert result.stderr.endswith(f"\nZeroDivisionError: by nothing\n{line}\n")
 
 
 # bench

@@ -330,11 +330,13 @@ def test_setup_in_the_current_directory(file: Path) -> None:
     ],
 )
 def test_setup_that_fails(file: Path, setup: str, expected: str) -> None:
-    """What goes wrong there is one line; with --debug, it is the traceback."""
+    """What goes wrong there is one line; with --debug, its traceback comes before."""
     (file.parent / "broken_module.py").write_text("1 / 0\n")
-    assert expected in refused("tasks", "-d", file, "--setup", setup)
+    line = refused("tasks", "-d", file, "--setup", setup)
+    assert expected in line
     result = invoke("--debug", "tasks", "-d", file, "--setup", setup)
-    assert result.exit_code == 2 if "Error: " in result.output else result.exception
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, line)
+    assert ("Traceback" in result.stderr) == ("has no function" not in expected)
 
 
 def test_zcml(file: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from lovely.remotetask.cli.output import rich_table
 from tests.cli.application import SIGNALS
 from tests.cli.commands import SETUP, done, invoke, on_terminal, refused, started
 from tests.cli.conftest import Within
@@ -96,6 +99,27 @@ def test_clean_asks_on_a_terminal(file: Path, within: Within, answer: str) -> No
     assert left == (5 if answer == "y" else 7)
 
 
+@pytest.mark.parametrize("command", ["status", "jobs"])
+def test_no_colours_if_none_are_wanted(file: Path, command: str) -> None:
+    """With NO_COLOR, or on a terminal without any, there are none."""
+    for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        with on_terminal(command, "-d", file, **env) as terminal:
+            assert terminal.end() == 0
+        codes = re.findall(r"\x1b\[([0-9;]*)m", terminal.written.decode())
+        assert not [code for code in codes if "3" in code]  # 31: red
+
+
+def test_a_wide_column_is_cut_off() -> None:
+    """What is very wide is cut off, so that the rest is shown."""
+    console = Console(width=60, file=io.StringIO(), legacy_windows=False)
+    rows = [["1", "x" * 200, "error", "y" * 50], ["2", "z", "queued", ""]]
+    console.print(rich_table(("id", "task", "status", "why"), rows, {0}))
+    first, second, third = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first.split() == ["Id", "Task", "Status", "Why"]
+    assert re.fullmatch(r" 1  x+…  error   y+… *", second)
+    assert re.fullmatch(r" 2  z +  queued *", third)
+
+
 @pytest.mark.parametrize("command", ["status", "jobs", "tasks", "show"])
 def test_tables_fit_the_terminal(file: Path, command: str) -> None:
     """Nothing is wider than the terminal, and colours are used."""
@@ -104,6 +128,7 @@ def test_tables_fit_the_terminal(file: Path, command: str) -> None:
         assert terminal.end() == 0
     if command in {"jobs", "tasks"}:
         assert max(map(len, terminal.plain.splitlines())) <= 60
+        assert "…" in terminal.plain
     assert (
         "\x1b[1m" in terminal.written.decode() or "\x1b[1;" in terminal.written.decode()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from lovely.remotetask.cli import settings
 from lovely.remotetask.cli.lazy import LazyGroup, Where
 from lovely.remotetask.cli.logs import quiet
+from lovely.remotetask.cli.output import colour
 
 RUN, LOOK, CHANGE, CARE = "Run", "Look", "Change", "Look after"
 
@@ -59,6 +61,8 @@ def main(context: click.Context, debug: bool, config: Path | None) -> None:
     worker), or by a table [tool.remotetask] in pyproject.toml; the first counts most.
     """
     context.obj = debug
+    if not colour(os.environ):
+        context.color = False  # else click does as the terminal can
     path = config or settings.find(Path.cwd())
     if path is not None and isinstance(context.command, click.Group):
         context.default_map = settings.defaults(context, context.command, path)

@@ -64,7 +64,7 @@ def _row(job: CronJob) -> list[object]:
     return [
         str(job.id),
         job.task,
-        describe.schedule(job.plan.schedule),
+        describe.schedule(job.schedule),
         "paused" if job.paused else job.status,
         when(job.scheduledFor),
         describe.outcome(job),

@@ -11,6 +11,7 @@ import click
 
 from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, on_service
+from lovely.remotetask.cli.text import printable
 from lovely.remotetask.errors import NotInstalled
 
 
@@ -91,9 +92,6 @@ def dashboard(
     """
     from lovely.remotetask.web import PATTERNS, BasicAuthentication, serve
 
-    def ready(url: str) -> None:
-        click.echo(f"{url} shows {access}. Ctrl-C ends it.")
-
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with suppress(KeyboardInterrupt):
@@ -102,7 +100,7 @@ def dashboard(
                 list(access.path),
                 host=host,
                 port=port,
-                ready=ready,
+                ready=lambda url: tell_ready(url, access),
                 authentication=BasicAuthentication(users) if users else None,
                 allow_changes=allow_changes,
                 tasks=tasks,
@@ -113,6 +111,11 @@ def dashboard(
             )
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def tell_ready(url: str, access: Access) -> None:
+    """Say what is served, and where."""
+    click.echo(printable(f"{url} shows {access}. Ctrl-C ends it."))
 
 
 def _metrics_of(access: Access) -> Any:

@@ -52,7 +52,7 @@ def full(service: TaskService, job: Job) -> dict[str, Any]:
     }
     if isinstance(job, CronJob):
         found |= {
-            "schedule": schedule(job.plan.schedule),
+            "schedule": schedule(job.schedule),
             "paused": job.paused,
             "next": [iso(each) for each in job.upcoming(5)],
             "runs": [_run(run) for run in job.runs],

@@ -18,7 +18,7 @@ from lovely.remotetask.cli.output import (
     warn,
     when,
 )
-from lovely.remotetask.cli.text import duration, moment, printable_lines
+from lovely.remotetask.cli.text import duration, moment, printable, printable_lines
 from lovely.remotetask.cli.values import Moment
 from lovely.remotetask.errors import UnknownJob
 from lovely.remotetask.job import CronJob, Failure, Job, PastRun
@@ -103,7 +103,7 @@ def show(access: Access, jobid: int, whole: bool, as_json: bool) -> None:
         print_pairs(_pairs(service, job))
         for title, lines in _sections(job, whole):
             click.echo()
-            click.secho(title, bold=True)
+            click.secho(printable(title), bold=True)
             for line in lines:
                 click.echo(f"  {line}".rstrip())
 
@@ -116,7 +116,7 @@ def _pairs(service: TaskService, job: Job) -> Iterator[tuple[str, object]]:
     if job.scheduledFor is not None:
         yield "Due", moment(job.scheduledFor)
     if isinstance(job, CronJob):
-        yield "Schedule", describe.schedule(job.plan.schedule)
+        yield "Schedule", describe.schedule(job.schedule)
         yield "Paused", "yes" if job.paused else "no"
     if job.started is not None:
         yield "Started", moment(job.started)

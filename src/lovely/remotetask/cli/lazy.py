@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 
     def _help(self, ctx: click.Context, name: str) -> str:
         command = self.get_command(ctx, name)
-        return "" if command is None else command.get_short_help_str(60)
+        return "" if command is None else command.get_short_help_str(100)
 
     def invoke(self, ctx: click.Context) -> Any:
         with one_line_errors(debug=bool(ctx.params.get("debug"))):

@@ -6,7 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lovely.remotetask.cli.text import printable_lines
+
 log = logging.getLogger()
+
+
+class Printable(logging.Formatter):
+    """Lines that a terminal can show: a message may have been anybody's text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable_lines(super().format(record)))
 
 
 class TroubleHandler(logging.Handler):
@@ -44,7 +53,7 @@ def shown_trouble(tell: Callable[[str], object], debug: bool) -> Iterator[None]:
 def quiet(debug: bool) -> Iterator[None]:
     """Within, all of the log is shown, or none: errors are told otherwise."""
     handler = logging.StreamHandler() if debug else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Printable("%(levelname)s %(name)s: %(message)s"))
     with handled_by(handler):
         yield
 

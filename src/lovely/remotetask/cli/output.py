@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -25,10 +25,22 @@ STYLES = {
     "processing": "cyan",
 }
 
+#: A column that is wider may be cut off on a terminal, but not to less than that.
+WIDE, NARROW = 24, 6
+
 
 def on_terminal() -> bool:
     """Whether standard output is read by a person."""
     return sys.stdout.isatty()
+
+
+def colour(environ: Mapping[str, str]) -> bool:
+    """Whether colours and bold text are wanted, where a terminal can show them.
+
+    rich asks the same of the environment.
+    """
+    dumb = environ.get("TERM") in {"dumb", "unknown"}
+    return not dumb and not environ.get("NO_COLOR")
 
 
 def print_json(value: Any) -> None:
@@ -86,36 +98,37 @@ def _print_rich(
 def rich_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Iterable[int] = ()
 ) -> Any:
-    """A table of rich.  Its last column is cut off where there is no room."""
+    """A table of rich.
+
+    Where there is no room, its last column is cut off, and what is very wide.
+    """
     from rich.table import Table
 
     table = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline"
     )
     for index, header in enumerate(headers):
-        last = index == len(headers) - 1
+        width = max([len(header), *(len(row[index]) for row in rows)])
+        cut = width > WIDE or index == len(headers) - 1
         table.add_column(
             header.capitalize(),
             justify="right" if index in set(numeric) else "left",
-            no_wrap=True,
+            # rich takes room only from columns that may wrap; no text here does.
+            no_wrap=not cut,
             overflow="ellipsis",
-            min_width=None if last else _width(header, rows, index),
+            min_width=min(width, NARROW) if cut else width,
         )
     for row in rows:
         table.add_row(*map(styled, row))
     return table
 
 
-def _width(header: str, rows: Sequence[Sequence[str]], index: int) -> int:
-    """Enough for a column that is to be shown in full, if it is not very wide."""
-    return min(24, max([len(header), *(len(row[index]) for row in rows)]))
-
-
 def styled(value: str) -> Any:
     """Text of rich, in the colour of what it says; markup in it counts for nothing."""
     from rich.text import Text
 
-    return Text(value, style=STYLES.get(value, ""))
+    style = STYLES.get(value, "")
+    return Text(value, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:

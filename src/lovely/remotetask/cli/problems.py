@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import click
 from click.exceptions import Abort, Exit
 from ZODB.POSException import POSError, ReadConflictError
 
-from lovely.remotetask.cli.text import first_line, printable
+from lovely.remotetask.cli.text import first_line, printable, printable_lines
 from lovely.remotetask.errors import DatabaseTooOld, RemoteTaskError
 from lovely.remotetask.outages import is_outage
 
@@ -31,17 +32,27 @@ class Unusable(Exception):
 
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """Within, an error is one line.  With ``debug`` it is raised as it is."""
+    """Within, an error is one line; with ``debug``, after its traceback."""
     try:
         yield
-    except (click.ClickException, Exit, Abort, BrokenPipeError):
+    except (Exit, Abort, BrokenPipeError):
         raise  # click's own; a reader that has seen enough ends quietly
     except KeyboardInterrupt:
         raise Exit(130) from None
+    except click.ClickException as problem:
+        if debug and problem.__cause__ is not None:
+            _show_traceback(problem.__cause__)
+        raise
     except Exception as error:
         if debug:
-            raise
+            _show_traceback(error)
         raise Problem(told(error)) from error
+
+
+def _show_traceback(error: BaseException) -> None:
+    """Tell where an error comes from; what it says may be anybody's text."""
+    for line in printable_lines("".join(traceback.format_exception(error))):
+        click.echo(line, err=True)
 
 
 def told(error: Exception) -> str:

@@ -140,7 +140,8 @@ def _header(access: Access, found: Report) -> Any:
 
     level = LEVELS[found.level]
     title = Text()
-    title.append(f"{access}", style="bold").append(f"   {moment(found.at)}   ")
+    title.append(printable(str(access)), style="bold")
+    title.append(f"   {moment(found.at)}   ")
     title.append(level, style=STYLES[level])
     title.append(f": {'; '.join(found.reasons)}" if found.reasons else "")
     return title

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 
 from lovely.remotetask import logs
-from lovely.remotetask.cli.text import first_line, printable
+from lovely.remotetask.cli.text import first_line, printable, printable_lines
 
 #: What these say at INFO is of no use here.
 TALKATIVE = ("ZEO", "relstorage")
@@ -21,10 +21,11 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).astimezone()
         name = "" if record.name == "lovely.remotetask" else f" {record.name}:"
-        line = printable(first_line(record.getMessage()))
-        text = f"{when:%Y-%m-%d %H:%M:%S} {record.levelname}{name} {line}"
+        line = printable(f"{record.levelname}{name} {first_line(record.getMessage())}")
+        text = f"{when:%Y-%m-%d %H:%M:%S} {line}"
         if record.exc_info:
-            text = f"{text}\n{self.formatException(record.exc_info)}"
+            lines = printable_lines(self.formatException(record.exc_info))
+            text = "\n".join([text, *lines])
         return text
 
 
