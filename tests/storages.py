@@ -42,8 +42,9 @@ import logging, sys, ZEO
 usual = lambda text: "transactions waiting" in text or text.startswith("Disconnected")
 for name in ("ZEO.StorageServer", "ZEO.asyncio.server"):
     logging.getLogger(name).addFilter(lambda record: not usual(record.getMessage()))
-path, port = sys.argv[1], int(sys.argv[2])
-address, stop = ZEO.server(path=path, port=port, threaded=True)
+path, port, read_only = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "read-only"
+conf = {"read_only": read_only}
+address, stop = ZEO.server(path=path, port=port, threaded=True, zeo_conf=conf)
 print(address[1], flush=True)
 sys.stdin.read()
 stop()
@@ -53,9 +54,10 @@ stop()
 class ZeoServer:
     """A ZEO server of a FileStorage, in a process of its own, on this host."""
 
-    def __init__(self, path: str, port: int = 0) -> None:
+    def __init__(self, path: str, port: int = 0, *, read_only: bool = False) -> None:
         """With no port, any that is free; it is kept from start to start."""
         self.path, self.port = path, port
+        self._mode = "read-only" if read_only else "read and write"
         self._program: Program | None = None
 
     @property
@@ -65,7 +67,7 @@ class ZeoServer:
 
     def start(self) -> None:
         """Start it, and wait until it can be reached."""
-        self._program = Program("-c", SERVER, self.path, str(self.port))
+        self._program = Program("-c", SERVER, self.path, str(self.port), self._mode)
         self.port = int(self._program.line())
 
     def kill(self) -> None:
@@ -84,9 +86,11 @@ class ZeoServer:
 
 
 @contextmanager
-def zeo_server(path: str, port: int = 0) -> Iterator[ZeoServer]:
+def zeo_server(
+    path: str, port: int = 0, *, read_only: bool = False
+) -> Iterator[ZeoServer]:
     """A server that runs as long as the block; meanwhile it may be killed."""
-    server = ZeoServer(path, port)
+    server = ZeoServer(path, port, read_only=read_only)
     server.start()
     try:
         yield server

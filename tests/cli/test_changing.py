@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from lovely.remotetask.cli import clean, verbs
+from lovely.remotetask.cli.access import Access, Wanted, opened
+from lovely.remotetask.cli.database import Where
 from lovely.remotetask.states import (
     CANCELLED,
     COMPLETED,
@@ -22,6 +26,7 @@ from lovely.remotetask.states import (
 from tests.cli.commands import SETUP, done, invoke, refused, run
 from tests.cli.conftest import Within
 from tests.stateful.invariants import check
+from tests.storages import ZeoServer
 
 
 @pytest.fixture
@@ -158,6 +163,80 @@ def test_retry_all(
     assert done("retry", "-d", file, "--all") == "6 jobs queued again.\n"
     assert ERROR not in statuses().values()
     assert refused("retry", "-d", file, "--all", 3).startswith("Error: Which jobs?")
+
+
+@pytest.mark.parametrize("command", [["retry", "--all"], ["clean", "-y"]])
+def test_an_interruption(
+    file: Path,
+    within: Within,
+    statuses: Statuses,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    """What has been done is kept, and all is sound; another call does the rest."""
+    monkeypatch.setattr(verbs, "BATCH", 2)
+    monkeypatch.setattr(clean, "BATCH", 2)
+    monkeypatch.setattr(clean, "LOOK_AT", 10)
+
+    def add(service: Any) -> None:
+        for number in range(4):
+            service.add("fail", number)
+            service.add("echo", number)
+        service.process()
+
+    within(add)
+    write, calls = Access.write, []
+
+    def interrupted(self: Access, work: Any) -> Any:
+        calls.append(work)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(self, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Access, "write", interrupted)
+        result = invoke(*command, "-d", file)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert re.fullmatch(r"[\w ]+: stopped at 2 of \d\.\n", result.stderr)
+    before = statuses()
+    assert sum(status in {ERROR, COMPLETED, CANCELLED} for status in before.values())
+    done(*command, "-d", file)
+    after = statuses().values()
+    assert ERROR not in after if command[0] == "retry" else COMPLETED not in after
+
+
+@pytest.mark.parametrize("command", ["retry", "clean"])
+def test_two_at_once(
+    server: ZeoServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Two that do the same at a time share it: nothing is done twice, or left."""
+    monkeypatch.setattr(verbs, "BATCH", 2)
+    monkeypatch.setattr(clean, "BATCH", 2)
+    wanted = Wanted(Where(f"zeo://127.0.0.1:{server.port}"))
+    barrier, counts = threading.Barrier(2), []
+
+    def work(access: Access) -> None:
+        barrier.wait()
+        if command == "retry":
+            counts.append(verbs._retry_all(access, None))
+        else:
+            counts.append(clean._remove(access, {ERROR}, 21))
+
+    with (
+        opened(wanted, write=True, tasks=False) as one,
+        opened(wanted, write=True, tasks=False) as other,
+    ):
+        one.write(lambda service: [service.add("fail", n) for n in range(20)])
+        one.write(lambda service: service.process())
+        threads = [threading.Thread(target=work, args=[each]) for each in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with one.read() as service:
+            check(service)
+            assert service.count(ERROR) == 0
+    assert sum(counts) == 21
 
 
 def test_clean_asks(file: Path, statuses: Statuses) -> None:

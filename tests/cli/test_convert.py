@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ZODB.POSException import ConflictError
 
+from lovely.remotetask.cli import convert
+from lovely.remotetask.evolve import Progress
 from tests.cli.commands import done, invoke, refused
 from tests.old_records import many
 
@@ -43,6 +48,37 @@ def test_it_asks(old: Path) -> None:
     assert refused("convert", "-d", old).endswith("Confirm it with --yes.")
     assert "Which database?" in refused("convert", "--yes")
     assert old.read_bytes() == before
+
+
+def test_others_change_it(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another conversion, or the application, may be in the way: that is told."""
+
+    def conflict(*args: object, **options: object) -> None:
+        raise ConflictError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "evolve", conflict)
+        line = refused("convert", "-d", old, "--yes")
+        assert "Another process changes these services all the time" in line
+    assert "converted, 30 jobs" in done("convert", "-d", old, "--yes")
+
+
+def test_an_interruption(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C tells how far it is; another call goes on."""
+
+    def interrupted(show: Any) -> Any:
+        def tell(found: Progress) -> None:
+            show(found.done, found.total)
+            raise KeyboardInterrupt
+
+        return tell
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "_shown", interrupted)
+        result = invoke("convert", "-d", old, "--yes", "--batch", 10)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert re.fullmatch(r"Converting: stopped at \d+ of \d+\.\n", result.stderr)
+    assert "converted, 30 jobs" in done("convert", "-d", old, "--yes")
 
 
 def test_nothing_to_convert(empty: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,14 @@ def test_workers_and_stalls(
         key = service._workers.register(service, 1)
         info = service._workers.info(service, service._workers.get(key))
         state = health.WorkerState(info, health.SILENT)
-        return health.Processing(3, None, (state,), stalled=True)
+        oldest = datetime.now(timezone.utc) - timedelta(hours=3)
+        return health.Processing(3, oldest, (state,), stalled=True)
 
     monkeypatch.setattr(health, "look", look)
     result = invoke("doctor", "-d", file)
     assert result.exit_code == 1
     assert "is silent" in result.output
-    assert "3 jobs queued, and no worker takes them" in result.output
+    assert "jobs are due, the oldest for 3 h, and no worker takes them" in result.output
 
 
 def test_ctrl_c(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +161,8 @@ def test_ctrl_c(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(doctor.checks, "problems", interrupted)
     result = invoke("doctor", "-d", file)
-    assert (result.exit_code, result.output) == (130, "")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Looking at jobs: stopped at 0 of 7.\n"
 
 
 def test_errors_of_our_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,9 @@ def test_a_stall_is_critical(waiting: Any) -> None:
     """Jobs that nobody takes are critical."""
     found = report(waiting)
     assert found.level == 2
-    assert found.reasons == ["there is no worker, 1 job queued"]
+    assert found.reasons == [
+        "there is no worker, and a job has been due for 2 h 46 min"
+    ]
 
 
 def test_workers_that_take_nothing_are_critical(
@@ -82,7 +84,7 @@ def test_workers_that_take_nothing_are_critical(
     found = report(waiting)
     assert found.level == 2
     assert found.reasons == [
-        "no worker takes jobs, 1 job queued",
+        "no worker takes jobs, and a job has been due for 2 h 46 min",
         "1 worker stalled",
     ]
 

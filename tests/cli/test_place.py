@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from lovely.remotetask.cli.database import shown
 from lovely.remotetask.interfaces import ITaskService
 from tests.cli import application
 from tests.cli.commands import SETUP, done, invoke, refused, run
-from tests.storages import open_database, store
+from tests.storages import open_database, store, zeo_server
 from tests.support import wait_until
 
 STATUS = "Service         "
@@ -122,6 +123,48 @@ def test_a_file_that_is_locked(file: Path) -> None:
         done("status", "-d", file)
     finally:
         db.close()
+
+
+@pytest.mark.parametrize("command", ["cancel", "worker", "bench", "convert"])
+def test_a_file_for_reading_only(file: Path, command: str) -> None:
+    """What is opened for reading only can be looked at; nothing is written to it."""
+    zconfig = file.parent / "zodb.conf"
+    zconfig.write_text(
+        f"<zodb>\n<filestorage>\npath {file}\nread-only on\n</filestorage>\n</zodb>\n"
+    )
+    before = file.read_bytes()
+    args = {"cancel": [3], "worker": []}.get(command, ["--yes"])
+    for place in (["-d", f"file://{file}?read_only=1"], ["--zconfig", zconfig]):
+        assert found(*place).startswith("/tasks in")
+        line = refused(command, *args, *place)
+        assert "is opened for reading only, and this has to write. Look for" in line
+    assert file.read_bytes() == before
+
+
+def test_a_server_for_reading_only(file: Path) -> None:
+    """Commands that look are content with a server that lets nobody write."""
+    with zeo_server(str(file), read_only=True) as server:
+        uri = f"zeo://127.0.0.1:{server.port}"
+        assert found("-d", uri).startswith("/tasks in")
+        zconfig = file.parent / "zeo.conf"
+        client = f"<clientstorage>\nserver 127.0.0.1:{server.port}\n</clientstorage>"
+        zconfig.write_text(f"%import ZEO\n<zodb>\n{client}\n</zodb>\n")
+        assert found("--zconfig", zconfig).startswith("/tasks in")
+        # To a client that would write the server is none.
+        line = refused("cancel", "--zconfig", zconfig, "--wait", 1, 3)
+        assert "can't be reached" in line
+
+
+def test_a_disk_that_is_full(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system is told as that, and nothing is changed."""
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStorage, "tpc_vote", full)
+        assert refused("cancel", "-d", file, 3) == "Error: No space left on device."
+    assert "queued" in done("jobs", "-d", file, "--start", 3, "--limit", 1)
 
 
 @pytest.mark.parametrize("command", [["status"], ["worker"]])

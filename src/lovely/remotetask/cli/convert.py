@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+from ZODB.POSException import ConflictError
 
 from lovely.remotetask.cli.access import Wanted
 from lovely.remotetask.cli.database import open_database
@@ -16,7 +17,7 @@ from lovely.remotetask.cli.options import (
     with_options,
     yes,
 )
-from lovely.remotetask.cli.problems import Problem
+from lovely.remotetask.cli.problems import Problem, Unusable
 from lovely.remotetask.cli.progress import Show, progress
 from lovely.remotetask.cli.registration import prepare_path
 from lovely.remotetask.cli.text import number
@@ -47,6 +48,12 @@ def _convert(
     try:
         with progress("Converting", 1) as show:
             found = evolve(db, timezone=timezone, batch=batch, progress=_shown(show))
+    except ConflictError as error:
+        raise Unusable(
+            "Another process changes these services all the time: another conversion, "
+            "or the application? What is done is kept: when that has ended, call it "
+            "again."
+        ) from error
     finally:
         db.close()
     for evolved in found:

@@ -17,6 +17,10 @@ from lovely.remotetask.cli.text import first_line, listed
 
 #: The option of each kind of storage for how long to wait for its server (seconds).
 WAIT_OPTIONS = {"zeo": "wait_timeout", "postgres": "connect_timeout"}
+READ_ONLY = "read_only=1"
+#: The sections of ZConfig for ZEO, and how long the newer one waits if it is not told.
+CLIENTS = frozenset({"ZEOClient", "ClientStorageConfig"})
+USUAL_WAIT = 30
 #: What must not be shown of a URI.
 SECRET = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 
@@ -58,11 +62,18 @@ def open_database(where: Where, *, read_only: bool, pool_size: int | None = None
     """
     open_ = _open_zconfig if where.zconfig else _open_uri
     try:
-        return open_(where, read_only, pool_size)
+        db = open_(where, read_only, pool_size)
     except (Problem, Unusable):
         raise
     except Exception as error:
         raise Unusable(_reason(where, error)) from error
+    if not read_only and db.storage.isReadOnly():
+        db.close()
+        raise Unusable(
+            f"The database {where} is opened for reading only, and this has to write. "
+            "Look for read_only in its URI, or for read-only in its file."
+        )
+    return db
 
 
 def _open_uri(where: Where, read_only: bool, pool_size: int | None) -> DB:
@@ -70,7 +81,7 @@ def _open_uri(where: Where, read_only: bool, pool_size: int | None) -> DB:
     scheme, _, rest = uri.partition("://")
     make: Callable[[], Any]
     arguments: dict[str, Any] = {}
-    if scheme == "file" and rest.partition("?")[2] in {"", "read_only=1"}:
+    if scheme == "file" and rest.partition("?")[2] == (READ_ONLY if read_only else ""):
         # To ask zodburi would import ZEO, which takes as long as all the rest.
         path = rest.partition("?")[0]
         make = lambda: FileStorage(path, read_only=read_only)  # noqa: E731
@@ -109,19 +120,21 @@ def _complete(where: Where, read_only: bool) -> str:
     if "://" not in uri and not uri.startswith("demo:"):
         uri = f"file://{uri}"  # the path of a file
     scheme, _, rest = uri.partition("://")
-    path, _, query = rest.partition("?")
+    path = rest.partition("?")[0]
     if scheme == "file":
         _check_file(Path(path))
-        return _with(uri, query, "read_only", "1") if read_only else uri
     if scheme in WAIT_OPTIONS:
-        return _with(uri, query, WAIT_OPTIONS[scheme], str(max(1, round(where.wait))))
-    return uri
+        uri = _with(uri, f"{WAIT_OPTIONS[scheme]}={max(1, round(where.wait))}")
+    # Whoever looks is welcome where nobody may write, too.
+    return _with(uri, READ_ONLY) if read_only and scheme in {"file", "zeo"} else uri
 
 
-def _with(uri: str, query: str, name: str, value: str) -> str:
-    if name in dict(parse_qsl(query)):
+def _with(uri: str, option: str) -> str:
+    """The URI with an option, unless it says something else of that."""
+    query = uri.partition("?")[2]
+    if option.partition("=")[0] in dict(parse_qsl(query)):
         return uri
-    return f"{uri}{'&' if query else '?'}{name}={value}"
+    return f"{uri}{'&' if query else '?'}{option}"
 
 
 def _check_file(path: Path) -> None:
@@ -152,7 +165,7 @@ def _open_zconfig(where: Where, read_only: bool, pool_size: int | None) -> DB:
         if pool_size is not None:
             section.config.pool_size = max(pool_size, section.config.pool_size)
         for storage in _storages(section.config.storage):
-            _adjust(storage, read_only)
+            _adjust(storage, read_only, where.wait)
     db: DB = databaseFromConfig(config.database)
     return db
 
@@ -166,11 +179,15 @@ def _storages(section: Any) -> Iterator[Any]:
         yield from _storages(getattr(each, "factory", each))
 
 
-def _adjust(section: Any, read_only: bool) -> None:
-    if type(section).__name__ == "FileStorage":
+def _adjust(section: Any, read_only: bool, wait: float) -> None:
+    kind = type(section).__name__
+    if kind == "FileStorage":
         _check_file(Path(section.config.path))
-        if read_only:
-            section.config.read_only, section.config.create = True, False
+        section.config.create = False
+    if getattr(section.config, "wait_timeout", None) == USUAL_WAIT:
+        section.config.wait_timeout = max(1, round(wait))
+    if read_only and kind in {"FileStorage", *CLIENTS}:
+        section.config.read_only = True
 
 
 def _reason(where: Where, error: Exception) -> str:

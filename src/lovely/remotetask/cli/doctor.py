@@ -143,7 +143,8 @@ def upkeep(access: Access, service: TaskService) -> Iterator[Problem]:
             name = f"process {worker.pid} on {worker.host}"
             yield Problem("worker", f"worker {worker.identity} ({name}) is {state}")
     if found.stalled:
-        text = f"{number(found.waiting, 'job')} queued, and no worker takes them"
+        late = duration(time.time() - found.oldest.timestamp()) if found.oldest else "-"
+        text = f"jobs are due, the oldest for {late}, and no worker takes them"
         yield Problem("stall", text)
     yield from _unknown_tasks(service)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 from click.exceptions import Abort, Exit
-from ZODB.POSException import POSError, ReadConflictError
+from ZODB.POSException import ConflictError, POSError
 
 from lovely.remotetask.cli.text import first_line, printable, printable_lines
 from lovely.remotetask.errors import DatabaseTooOld, RemoteTaskError
@@ -57,8 +57,11 @@ def _show_traceback(error: BaseException) -> None:
 
 def told(error: Exception) -> str:
     """What there is to say of an error, and what to do."""
-    if isinstance(error, ReadConflictError):
-        return f"The database was packed or is very busy: {error}. Try again."
+    if isinstance(error, ConflictError):
+        return (
+            "Others change the same all the time, or the database was packed just now. "
+            "What was done before is kept; try again."
+        )
     if isinstance(error, DatabaseTooOld):
         return (
             f"The service {error.name!r} is as an older version has left it. Stop the "
@@ -75,6 +78,9 @@ def told(error: Exception) -> str:
             f"The storage failed: {_line(error)}. Look whether its server runs, and "
             "try again."
         )
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{where}."
     if isinstance(error, (OSError, Unusable, RemoteTaskError)):
         return str(error)
     return f"{type(error).__name__}: {_line(error)}. {DEBUG}"

@@ -24,16 +24,27 @@ class Show(Protocol):
 def progress(title: str, total: int) -> Iterator[Show]:
     """Within, the function that is given shows how much of the total is done.
 
-    On standard error, so that the output can be read by a program.
+    On standard error, so that the output can be read by a program.  If it is
+    interrupted, that is told.
     """
-    if sys.stderr.isatty():
-        with _bar(title, total) as show:
-            yield show
-    else:
-        yield _notes(title, total)
+    reached = [0, total]
+
+    def note(done: int, changed: int | None = None, /) -> None:
+        reached[:] = done, reached[1] if changed is None else changed
+        show(done, changed)
+
+    display = _bar if sys.stderr.isatty() else _notes
+    try:
+        with display(title, total) as show:
+            yield note
+    except KeyboardInterrupt:
+        done, total = reached
+        click.echo(f"{title}: stopped at {done:,} of {total:,}.", err=True)
+        raise
 
 
-def _notes(title: str, total: int) -> Show:
+@contextmanager
+def _notes(title: str, total: int) -> Iterator[Show]:
     """Lines, now and then: nothing about what is over soon."""
     next_note = time.monotonic() + NOTE_SECONDS
 
@@ -44,7 +55,7 @@ def _notes(title: str, total: int) -> Show:
             next_note = time.monotonic() + NOTE_SECONDS
             click.echo(f"{title}: {done:,} of {total:,}.", err=True)
 
-    return show
+    yield show
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lovely.remotetask.cli.options import Command, as_json, on_service
 from lovely.remotetask.cli.output import print_json, print_pairs, print_table, when
 from lovely.remotetask.cli.text import duration, iso, moment, number
 from lovely.remotetask.health import SILENT, STALLED, Processing, WorkerState
-from lovely.remotetask.states import ERROR, QUEUED, STATUSES
+from lovely.remotetask.states import ERROR, STATUSES
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -70,10 +70,10 @@ def report(service: TaskService, limits: Limits | None = None) -> Report:
 
 
 def _stall(found: Report) -> str:
-    waiting = number(found.counts[QUEUED], "job")
+    late = f"a job has been due for {duration(found.waited)}"
     if not found.processing.workers:
-        return f"there is no worker, {waiting} queued"
-    return f"no worker takes jobs, {waiting} queued"
+        return f"there is no worker, and {late}"
+    return f"no worker takes jobs, and {late}"
 
 
 def _warnings(found: Report, limits: Limits) -> list[str]:
