@@ -64,10 +64,21 @@ def option(param: click.Option, ctx: click.Context) -> Iterator[str]:
     yield ""
 
 
+def usual_place(ctx: click.Context) -> dict[str, click.Option]:
+    """The options of the place, as most commands take them."""
+    command = main.get_command(ctx, "add")
+    assert command is not None
+    return {
+        str(param.name): param
+        for param in command.params
+        if isinstance(param, PlaceOption)
+    }
+
+
 def page() -> Iterator[str]:
     """The sections of all commands."""
     ctx = click.Context(main, info_name="remotetask")
-    place: dict[str, click.Option] = {}
+    place = usual_place(ctx)
     for path, command, inner in commands(main, ctx):
         yield from (path, "-" * len(path), "", ".. program:: " + path, "")
         usage = " ".join(command.collect_usage_pieces(inner))
@@ -77,8 +88,7 @@ def page() -> Iterator[str]:
         for param in options_of(command, inner):
             if isinstance(param, PlaceOption):
                 takes_place = True
-                place[str(param.name)] = param
-            else:
+            if param.help != getattr(place.get(str(param.name)), "help", None):
                 yield from option(param, inner)
         if takes_place:
             yield from ("It also takes the options of `The database`_.", "")

@@ -35,6 +35,16 @@ def broken() -> None:
     raise RuntimeError("no such luck")
 
 
+class Idle:
+    """A processor that ends at once."""
+
+    def __init__(self, db: Any, path: Any, waitTime: float = 1.0) -> None:
+        self.running = False
+
+    def __call__(self) -> None:
+        pass
+
+
 def wait(name: Any) -> Any:
     """Wait until a file appears; tell by another one that it has begun."""
     directory = Path(os.environ[SIGNALS])

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+from click.shell_completion import (
+    BashComplete,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+)
 
+from lovely.remotetask.cli.commands import main
+from lovely.remotetask.cli.settings import defaults
+from lovely.remotetask.service import TaskService
 from tests.cli.commands import SETUP, done, invoke, refused
+from tests.cli.conftest import Within
 
 
 @pytest.fixture
@@ -48,8 +61,69 @@ def test_options_of_a_command(project: Path) -> None:
 
 
 def test_groups_have_the_settings_too(project: Path) -> None:
-    """So have the commands of a group."""
+    """So have the commands of a group, and tables of their own."""
     assert "every 1 min 30 s" in done("cron", "list")
+    with project.open("a") as more:
+        more.write("[tool.remotetask.cron.next]\ncount = 2\njson = true\n")
+    assert len(json.loads(done("cron", "next", 6))) == 2
+
+
+def test_names_are_those_of_the_options(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the file, and in variables."""
+    with project.open("a") as more:
+        more.write("[tool.remotetask.status]\njson = true\n")
+    assert json.loads(done("status"))["total"] == 7
+    monkeypatch.setenv("REMOTETASK_TASKS_JSON", "1")
+    assert json.loads(done("tasks"))
+    monkeypatch.setenv("REMOTETASK_RETRY_ALL", "1")
+    assert done("retry") == "1 job queued again.\n"
+    monkeypatch.setenv("REMOTETASK_CLEAN_STATUS", "cancelled")
+    assert done("clean", "-y") == "1 job removed.\n"
+
+
+@pytest.mark.parametrize("database", ["Data.fs", "file://Data.fs"])
+def test_files_are_beside_the_one_that_names_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    """Wherever the command is called."""
+    text = project.read_text().replace("file://Data.fs", database)
+    project.write_text(text + "[tool.remotetask.worker]\nhealth-file = 'health'\n")
+    below = project.parent / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    assert "/tasks in" in done("status")
+    ctx = click.Context(main, info_name="remotetask")
+    ctx.invoked_subcommand = "worker"
+    found = defaults(ctx, main, project)["worker"]
+    assert found["health_file"] == str(project.parent / "health")
+
+
+def test_several_services(project: Path, within: Within) -> None:
+    """A worker takes several, by the file too; other commands ask for one."""
+
+    def add(service: Any) -> None:
+        other = service.__parent__["other"] = TaskService()
+        other.__parent__, other.__name__ = service.__parent__, "other"
+
+    within(add)
+    before = project.read_text()
+    project.write_text(before.replace('"/tasks"', '["/tasks"]'))
+    assert "/tasks in" in done("status")
+    project.write_text(before.replace('"/tasks"', '["/tasks", "/other"]'))
+    assert "There are several services" in refused("status")
+    assert "/other in" in done("status", "-s", "other")
+    ctx = click.Context(main, info_name="remotetask")
+    ctx.invoked_subcommand = "worker"
+    assert defaults(ctx, main, project)["worker"]["service"] == ["/tasks", "/other"]
+
+
+@pytest.mark.parametrize("status", ["start later", "start-later"])
+def test_statuses_as_shells_complete_them(file: Path, status: str) -> None:
+    """A status of two words can be written as one."""
+    rows = done("jobs", "-d", file, "--status", status).splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["4"]
 
 
 def test_a_file_that_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +182,30 @@ def test_a_file_with_mistakes(tmp_path: Path, text: str, expected: str) -> None:
 def test_a_file_that_is_not_there() -> None:
     """A file that is named and not there is told."""
     assert "none.toml can't be read" in refused("--config", "none.toml", "status")
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "current", "expected"),
+    [
+        (BashComplete, "remotetask jobs --st", "2", "--status"),
+        (BashComplete, "remotetask jobs --status st", "3", "start-later"),
+        (ZshComplete, "remotetask cron pau", "2", "pause"),
+        (FishComplete, "remotetask cron pau", "pau", "pause"),
+    ],
+)
+def test_completion_in_shells(
+    monkeypatch: pytest.MonkeyPatch,
+    shell: type[ShellComplete],
+    words: str,
+    current: str,
+    expected: str,
+) -> None:
+    """Each shell has its way to ask; options and values are completed, too."""
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", current)
+    asked = shell(main, {}, "remotetask", "_REMOTETASK_COMPLETE")
+    assert expected in asked.complete()
+    assert "_REMOTETASK_COMPLETE=" in asked.source_template % asked.source_vars()
 
 
 def test_completion() -> None:

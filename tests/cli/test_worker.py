@@ -14,7 +14,9 @@ import pytest
 
 from lovely.remotetask.cli.notify import Systemd
 from lovely.remotetask.retention import Keep
+from lovely.remotetask.service import TaskService
 from lovely.remotetask.states import COMPLETED, ERROR, PROCESSING, QUEUED
+from tests.cli import application
 from tests.cli.application import SIGNALS, tasks
 from tests.cli.commands import SETUP, Running, done, refused, run, started
 from tests.cli.conftest import Within
@@ -80,6 +82,58 @@ def test_a_worker_runs_jobs(ask: Any, worker: Any, uri: str) -> None:
     assert "Traceback" not in running.log
     ask(check)
     assert ask(lambda service: service.workers) == []
+
+
+def test_several_services(ask: Any, worker: Any, tmp_path: Path) -> None:
+    """One process may process several services; it is ready, and ends, with all."""
+
+    def add_other(service: Any) -> int:
+        root = service.__parent__
+        other = root["other"] = TaskService()
+        other.__parent__, other.__name__ = root, "other"
+        jobid: int = other.add("wait", "a")
+        return jobid
+
+    ask(add_other)
+    other = lambda service: service.__parent__["other"]  # noqa: E731
+    first = ask(lambda service: service.add("echo", 1))
+    services = {"REMOTETASK_SERVICE": "tasks, /other"}
+    with worker("--threads", 2, **services) as running:
+        wait_until(lambda: status_of(ask, first) == COMPLETED)
+        wait_until((tmp_path / "a began").exists)
+        wait_until(lambda: "worker of /other in zeo" in running.log)
+        assert "worker of /tasks in zeo" in running.log
+        found = ask(lambda s: [*s.workers, *other(s).workers])
+        assert {(info.pid, info.threads) for info in found} == {
+            (running.process.pid, 2)
+        }
+        running.signal(signal.SIGTERM)
+        wait_until(lambda: "stopping: 1 job" in running.log)
+        (tmp_path / "a go").touch()
+        assert running.end() == 0, running.log
+    assert ask(lambda s: other(s).count(COMPLETED)) == 1
+    assert ask(lambda s: [*s.workers, *other(s).workers]) == []
+
+
+def test_a_processing_that_ends(file: Path, within: Within, tmp_path: Path) -> None:
+    """It is an exit status of its own, and the others give back what they run."""
+
+    def add(service: Any) -> None:
+        other = service.__parent__["other"] = TaskService()
+        other.__parent__, other.__name__ = service.__parent__, "other"
+        other.processorFactory = application.Idle
+        service.add("wait", "a")
+
+    within(add)
+    services = ["-s", "/tasks", "-s", "/other", "--stop-timeout", 0]
+    signals = {SIGNALS: str(tmp_path)}
+    with started(
+        tmp_path / "log", "worker", "-d", file, *SETUP, *services, **signals
+    ) as running:
+        assert running.end() == 3, running.log
+    assert "the processing has ended by itself" in running.log
+    within(check)
+    assert within(lambda service: service.jobs[8].crashes) == 0
 
 
 def test_watched_by_systemd(worker: Any, tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ class Access:
                 lambda: work(find_service(root, self.path)),
             )
 
+    def beside(self, service: str) -> Access:
+        """Another service in the same database.  Raise Unusable."""
+        return Access(self.wanted._replace(service=service), self.db)
+
     def renew(self) -> None:
         """See what has been written meanwhile, with any storage."""
         if self._reopen:

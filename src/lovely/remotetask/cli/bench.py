@@ -62,7 +62,7 @@ def _bench(
     /,
     seconds: float,
     producers: int,
-    as_json: bool,
+    json: bool,
     yes: bool,
     **options: Any,
 ) -> None:
@@ -84,7 +84,7 @@ def _bench(
             for done, measure in enumerate(measures, 1):
                 figures.extend(measure(figures))
                 show(done)
-    if as_json:
+    if json:
         print_json({"database": name, "figures": [f._asdict() for f in figures]})
         return
     click.echo(f"Measured on {name}.\n")

@@ -24,7 +24,6 @@ BATCH = 100
 @click.command(cls=Command)
 @click.option(
     "--status",
-    "statuses",
     type=click.Choice(sorted(REMOVABLE)),
     multiple=True,
     help="Which jobs; may be repeated.  Otherwise completed and cancelled ones.",
@@ -38,14 +37,14 @@ BATCH = 100
 @yes
 @on_service(write=True)
 def clean(
-    access: Access, statuses: tuple[str, ...], limit: int | None, yes: bool
+    access: Access, status: tuple[str, ...], limit: int | None, yes: bool
 ) -> None:
     """Remove jobs that are over.
 
     Workers do that by themselves, as the service's retention says.  It asks first;
     without a terminal to ask on, --yes is needed.
     """
-    chosen = statuses or (COMPLETED, CANCELLED)
+    chosen = status or (COMPLETED, CANCELLED)
     with access.read() as service:
         counts = {status: service.count(status) for status in chosen}
     total = min(sum(counts.values()), limit or sys.maxsize)

@@ -45,11 +45,11 @@ def _cron_jobs(service: TaskService) -> Iterator[CronJob]:
 @cron.command("list", cls=Command)
 @as_json
 @on_service()
-def list_(access: Access, as_json: bool) -> None:
+def list_(access: Access, json: bool) -> None:
     """List the cron jobs, with their next and their last run."""
     with access.read() as service:
         found = sorted(_cron_jobs(service), key=lambda job: job.id)
-        if as_json:
+        if json:
             print_json([describe.full(service, job) for job in found])
             return
         rows = [_row(job) for job in found]
@@ -108,7 +108,7 @@ def run(access: Access, jobids: Sequence[int]) -> None:
 )
 @as_json
 @on_service()
-def next_(access: Access, jobid: int, count: int, as_json: bool) -> None:
+def next_(access: Access, jobid: int, count: int, json: bool) -> None:
     """Tell when a cron job runs next."""
     with access.read() as service:
         job: Any = service.jobs.get(jobid)
@@ -117,7 +117,7 @@ def next_(access: Access, jobid: int, count: int, as_json: bool) -> None:
         if not isinstance(job, CronJob):
             raise Problem(f"Job {jobid} is no cron job; 'cron list' lists those.")
         found, paused = job.upcoming(count), job.paused
-    if as_json:
+    if json:
         print_json([iso(each) for each in found])
         return
     for each in found:

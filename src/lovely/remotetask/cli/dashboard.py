@@ -40,7 +40,6 @@ from lovely.remotetask.errors import NotInstalled
 @click.option("--allow-changes", is_flag=True, help="Let jobs be changed.")
 @click.option(
     "--allow-task",
-    "tasks",
     metavar="NAME",
     multiple=True,
     help="Let jobs of this task be added over the API.  May be repeated.",
@@ -78,7 +77,7 @@ def dashboard(
     port: int,
     users: str | None,
     allow_changes: bool,
-    tasks: Sequence[str],
+    allow_task: Sequence[str],
     metrics: bool,
     mask: Sequence[str],
     title: str | None,
@@ -103,7 +102,7 @@ def dashboard(
                 ready=lambda url: tell_ready(url, access),
                 authentication=BasicAuthentication(users) if users else None,
                 allow_changes=allow_changes,
-                tasks=tasks,
+                tasks=allow_task,
                 metrics=_metrics_of(access) if metrics else None,
                 mask=[*PATTERNS, *mask],
                 title=title,

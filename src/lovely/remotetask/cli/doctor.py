@@ -67,7 +67,7 @@ class Examined(NamedTuple):
 
 
 @click.pass_context
-def _doctor(ctx: click.Context, /, repair: bool, as_json: bool, **options: Any) -> None:
+def _doctor(ctx: click.Context, /, repair: bool, json: bool, **options: Any) -> None:
     """Check that a service is sound, and say what to do where it is not.
 
     It looks at every job, in one transaction that reads only, while the service is
@@ -83,7 +83,7 @@ def _doctor(ctx: click.Context, /, repair: bool, as_json: bool, **options: Any) 
         while repair and (done := _repair_all(access, examined.problems)):
             repaired += done
             examined = examine(access)
-    if as_json:
+    if json:
         print_json(_as_dict(examined, repaired))
     else:
         _print(examined, repaired, asked=repair)

@@ -53,7 +53,7 @@ from lovely.remotetask.service import TaskService
 @click.option("--oldest-first", is_flag=True, help="The oldest first, not the newest.")
 @as_json
 @on_service()
-def jobs(access: Access, as_json: bool, oldest_first: bool, **wanted: Any) -> None:
+def jobs(access: Access, json: bool, oldest_first: bool, **wanted: Any) -> None:
     """List jobs, the newest first.
 
     If there may be more, it tells how to go on; with --json, "next" is for --start.
@@ -62,7 +62,7 @@ def jobs(access: Access, as_json: bool, oldest_first: bool, **wanted: Any) -> No
         page = listing.find(service, newest_first=not oldest_first, **wanted)
         found = [describe.brief(job) for job in page.jobs]
         rows = [_row(job) for job in page.jobs]
-    if as_json:
+    if json:
         print_json({"jobs": found, "next": page.next, "looked_at": page.looked_at})
         return
     if rows:
@@ -88,20 +88,20 @@ def _row(job: Job) -> list[object]:
 
 @click.command(cls=Command)
 @click.argument("jobid", metavar="ID", type=int)
-@click.option("--full", "whole", is_flag=True, help="All of input and output.")
+@click.option("--full", is_flag=True, help="All of input and output.")
 @as_json
 @on_service()
-def show(access: Access, jobid: int, whole: bool, as_json: bool) -> None:
+def show(access: Access, jobid: int, full: bool, json: bool) -> None:
     """Show all that is known of one job."""
     with access.read() as service:
         job = service.jobs.get(jobid)
         if job is None:
             raise UnknownJob(jobid)
-        if as_json:
+        if json:
             print_json(describe.full(service, job))
             return
         print_pairs(_pairs(service, job))
-        for title, lines in _sections(job, whole):
+        for title, lines in _sections(job, full):
             click.echo()
             click.secho(printable(title), bold=True)
             for line in lines:

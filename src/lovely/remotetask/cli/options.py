@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from lovely.remotetask.cli.access import Access, Wanted, opened
 from lovely.remotetask.cli.database import Where
 from lovely.remotetask.cli.problems import Problem
-from lovely.remotetask.states import STATUSES
+from lovely.remotetask.cli.values import ServiceName, Status
 
 #: The nearer a value was given, the more it counts.
 SOURCES = (
@@ -83,6 +83,17 @@ SERVICE = [
         metavar="SERVICE",
         help="Its path (/site/tasks), or its name as a utility.  Not needed where "
         "there is only one.",
+    ),
+]
+#: The same for who takes several.
+SERVICES = [
+    place(
+        "--service",
+        "-s",
+        type=ServiceName(),
+        multiple=True,
+        help="Its path (/site/tasks), or its name as a utility; may be repeated.  Not "
+        "needed where there is only one.",
     ),
 ]
 TASKS = [
@@ -174,10 +185,10 @@ def place_of(ctx: click.Context, options: dict[str, Any]) -> Wanted:
     return wanted
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+as_json = click.option("--json", is_flag=True, help="Print JSON.")
 yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 def of_status(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     """An option for one of the statuses of jobs."""
-    return click.option(*names, type=click.Choice(STATUSES), **attributes)
+    return click.option(*names, type=Status(), **attributes)

@@ -15,7 +15,7 @@ within it, named as a command, has the options of that command::
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ else:  # pragma: no cover
 
 #: The options that name a database, a service and its tasks.
 COMMON = ("database", "zconfig", "service", "wait", "setup", "zcml")
-#: Those that are files, relative to the one that names them.
-FILES = ("zconfig", "zcml")
 
 
 def find(start: Path) -> Path | None:
@@ -68,45 +66,68 @@ def defaults(ctx: click.Context, group: click.Group, path: Path) -> dict[str, An
     command = group.get_command(ctx, name)
     known = {*COMMON, *group.list_commands(ctx)}
     _check(f"{path}: [tool.remotetask]", table, known)
-    common = {key: _value(path, key, table[key]) for key in COMMON if key in table}
-    if isinstance(command, click.Group):
-        return {name: dict.fromkeys(command.list_commands(ctx), common)}
-    own = table.get(name, {})
-    if not isinstance(own, Mapping):
-        raise Problem(f"{path}: {name!r} is to be a table, [tool.remotetask.{name}].")
-    options = _options(command)
-    _check(f"{path}: [tool.remotetask.{name}]", own, options)
-    found = {_key(key): _value(path, key, value) for key, value in own.items()}
-    return {name: {**common, **found}}
+    common = {key: table[key] for key in COMMON if key in table}
+
+    def of(command: click.Command | None, own: Any, *names: str) -> dict[str, Any]:
+        """The defaults of a command, or of those of a group in it, by name."""
+        where = ".".join(("tool.remotetask", *names))
+        if not isinstance(own, Mapping):
+            raise Problem(f"{path}: {names[-1]!r} is to be a table, [{where}].")
+        if isinstance(command, click.Group):
+            inner = {each: command.get_command(ctx, each) for each in command.commands}
+            _check(f"{path}: [{where}]", own, inner)
+            return {
+                each: of(found, own.get(each, {}), *names, each)
+                for each, found in inner.items()
+            }
+        _check(f"{path}: [{where}]", own, _options(command))
+        return _of_command(path, command, {**common, **own})
+
+    return {name: of(command, table.get(name, {}), name)}
 
 
-def _options(command: click.Command | None) -> set[str]:
-    """The long names of a command's options."""
+def _of_command(
+    path: Path, command: click.Command | None, table: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a table says, as the options of a command take it.
+
+    Where only one service is taken, and several are named, none is meant.
+    """
+    options, found = _options(command), {}
+    for key, value in table.items():
+        option = options.get(key)
+        several = option is not None and option.multiple
+        if several and not isinstance(value, list):
+            value = [value]
+        if key == "service" and not several and isinstance(value, list):
+            value = value[0] if len(value) == 1 else None
+        if isinstance(value, str):
+            value = _text(path, key, value, option)
+        found[key.replace("-", "_")] = value
+    return found
+
+
+def _text(path: Path, key: str, value: str, option: click.Option | None) -> str:
+    """A text from the file: paths are relative to it, as an editor shows them."""
+    if option is not None and isinstance(option.type, click.Path):
+        return str(path.parent / value)
+    if key == "database":
+        scheme, separator, where = value.rpartition("://")
+        if scheme in {"", "file", "zconfig"} and not value.startswith("demo:"):
+            return f"{scheme}{separator}{path.parent / where}"
+    return value
+
+
+def _options(command: click.Command | None) -> dict[str, click.Option]:
+    """A command's options by their long names."""
     return {
-        str(option.name).replace("_", "-")
+        str(option.name).replace("_", "-"): option
         for option in (command.params if command is not None else ())
         if isinstance(option, click.Option)
     }
 
 
-def _check(where: str, table: Mapping[str, Any], known: set[str]) -> None:
+def _check(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
             raise Problem(f"{where} has {key!r}; known are {listed(sorted(known))}.")
-
-
-def _key(key: str) -> str:
-    return key.replace("-", "_")
-
-
-def _value(path: Path, key: str, value: Any) -> Any:
-    """A value from the file: paths are relative to it, as an editor shows them."""
-    if key == "setup" and isinstance(value, str):
-        return [value]
-    if key in FILES and isinstance(value, str):
-        return str(path.parent / value)
-    if key == "database" and isinstance(value, str):
-        scheme, separator, where = value.partition("://")
-        if scheme in {"file", "zconfig"} and separator:
-            return f"{scheme}://{path.parent / where}"
-    return value

@@ -182,7 +182,7 @@ def status(
     access: Access,
     max_waiting: float | None,
     max_errors: int | None,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Tell how many jobs there are, and whether all is well.
 
@@ -192,7 +192,7 @@ def status(
     """
     with access.read() as service:
         found = report(service, Limits(max_waiting, max_errors))
-    if as_json:
+    if json:
         print_json(as_dict(found, access))
     else:
         _print(found, access)

@@ -7,6 +7,7 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, final
 
@@ -46,16 +47,17 @@ class Orders:
             select.select([self._reading], [], [], seconds)
         return self._orders > 0
 
-    def join(self, thread: threading.Thread, seconds: float) -> bool:
-        """Wait for a thread to end, at most so long; True if it is to be at once.
+    def join(self, threads: Sequence[threading.Thread], seconds: float) -> bool:
+        """Wait for threads to end, at most so long; True if it is to be at once.
 
         The first Ctrl-C may have been the order to stop; another one is meant so.
         """
         end = time.monotonic() + seconds
-        while thread.is_alive() and time.monotonic() < end:
-            if self._interrupts > 1:
-                return True
-            thread.join(LOOK)
+        for thread in threads:
+            while thread.is_alive() and time.monotonic() < end:
+                if self._interrupts > 1:
+                    return True
+                thread.join(LOOK)
         return False
 
     def _note(self, signum: int, frame: FrameType | None) -> None:

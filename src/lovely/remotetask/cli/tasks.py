@@ -15,12 +15,12 @@ from lovely.remotetask.cli.text import first_line
 @click.command(cls=Command)
 @as_json
 @on_service(tasks=True)
-def tasks(access: Access, as_json: bool) -> None:
+def tasks(access: Access, json: bool) -> None:
     """List the tasks that this process knows, by --setup, --zcml or the database."""
     with access.read() as service:
         found = sorted(service.getAvailableTasks().items())
         described = [(name, _what(task), _doc(task)) for name, task in found]
-    if as_json:
+    if json:
         keys = ("name", "type", "description")
         print_json([dict(zip(keys, each, strict=True)) for each in described])
     elif described:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lovely.remotetask.retention import Keep
-from lovely.remotetask.states import REMOVABLE
+from lovely.remotetask.states import REMOVABLE, STATUSES
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]  # older ones have no parameter
@@ -46,6 +46,31 @@ def span_of(value: str) -> float | None:
     """The seconds of ``90m``, ``7d``; None if it is something else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", value)
     return None if found is None else float(found[1]) * SPANS[found[2]]
+
+
+class ServiceName(ParamType):
+    """The path or the name of a service; in a variable, several between commas."""
+
+    name = "SERVICE"
+    envvar_list_splitter = ","
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        return str(value).strip()
+
+
+class Status(click.Choice):  # type: ignore[type-arg, unused-ignore]
+    """A status of jobs; one of two words can be written as shells complete it."""
+
+    def __init__(self) -> None:
+        super().__init__([status.replace(" ", "-") for status in STATUSES])
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        found: str = super().convert(str(value).replace(" ", "-"), param, ctx)
+        return found.replace("-", " ")
 
 
 class Json(ParamType):

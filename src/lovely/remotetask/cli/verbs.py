@@ -103,14 +103,14 @@ def cancel(access: Access, jobids: Sequence[int]) -> None:
 
 @click.command(cls=Command)
 @ids
-@click.option("--all", "all_", is_flag=True, help="All that are in error.")
+@click.option("--all", is_flag=True, help="All that are in error.")
 @click.option("--task", metavar="NAME", help="With --all: only jobs of this task.")
 @on_service(write=True)
-def retry(access: Access, jobids: Sequence[int], all_: bool, task: str | None) -> None:
+def retry(access: Access, jobids: Sequence[int], all: bool, task: str | None) -> None:
     """Queue jobs again that are in error or cancelled."""
-    if all_ == bool(jobids):
+    if all == bool(jobids):
         raise Problem("Which jobs? Give their ids, or --all.")
-    if all_:
+    if all:
         click.echo(f"{number(_retry_all(access, task), 'job')} queued again.")
         return
 

@@ -1,19 +1,19 @@
-"""Whether this process's worker is well, told to who watches over the process."""
+"""Whether this process's workers are well, told to who watches over the process."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.cli.notify import Systemd
-from lovely.remotetask.cli.text import number
+from lovely.remotetask.cli.text import listed, number
 from lovely.remotetask.health import SILENT, STALLED, WorkerState
 
 if TYPE_CHECKING:
-    from lovely.remotetask.cli.access import Access
+    from lovely.remotetask.cli.served import Served
 
 log = logging.getLogger("lovely.remotetask")
 
@@ -23,22 +23,17 @@ PERIOD = 5.0
 
 
 class Vitals:
-    """Looks at the worker now and then, in a thread of its own.
+    """Looks at the worker of each service now and then, in a thread of its own.
 
     By the database, as everybody else sees it: so it is not well if the database can't
     be reached, and whoever looks may hang as long as that takes.
     """
 
     def __init__(
-        self,
-        access: Access,
-        systemd: Systemd,
-        file: Path | None,
-        on_ready: Callable[[], object],
+        self, services: Sequence[Served], systemd: Systemd, file: Path | None
     ) -> None:
-        """``file`` is touched while all is well; ``on_ready`` called at first."""
-        self._access, self._systemd, self._file = access, systemd, file
-        self._on_ready = on_ready
+        """``file`` is touched while all is well."""
+        self._services, self._systemd, self._file = services, systemd, file
         self._stopped, self._touching = threading.Event(), threading.Lock()
         self._ready, self._well = False, True
         self._thread = threading.Thread(target=self._watch, name="vitals", daemon=True)
@@ -61,39 +56,31 @@ class Vitals:
     def _watch(self) -> None:
         while not self._stopped.wait(self._period):
             try:
-                found = self._look()
+                states = [served.state() for served in self._services]
             except Exception as error:
                 self._note(f"the database can't be read: {error!r}")
                 continue
-            if found is None:
+            found = [state for state in states if state is not None]
+            ill = [state.state for state in found if state.state in {SILENT, STALLED}]
+            if len(found) < len(states):
                 self._note("it is not among the workers" if self._ready else None)
-            elif found.state in {SILENT, STALLED}:
-                self._note(f"it is {found.state}")
+            elif ill:
+                self._note(f"it is {ill[0]}")
             else:
                 self._tell(found)
 
-    def _look(self) -> WorkerState | None:
-        """This process's worker, as it is in the database."""
-        with self._access.read() as service:
-            own = service.environment.process()
-            return next(
-                (
-                    found
-                    for found in service.processing.workers
-                    if found.worker.identity.startswith(f"{own}/")
-                ),
-                None,
-            )
-
-    def _tell(self, found: WorkerState) -> None:
+    def _tell(self, found: Sequence[WorkerState]) -> None:
         self._note(None)
         if self._stopped.is_set():
             return
         if not self._ready:
             self._ready = True
             self._systemd.ready()
-            self._on_ready()
-        self._systemd.alive(f"{found.state}, {number(len(found.worker.held), 'job')}")
+            for served in self._services:
+                served.announce()
+        states = listed(dict.fromkeys(state.state for state in found))
+        held = sum(len(state.worker.held) for state in found)
+        self._systemd.alive(f"{states}, {number(held, 'job')}")
         with self._touching:
             if self._file is not None and not self._stopped.is_set():
                 self._file.touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,26 +13,25 @@ from typing import Any
 
 import click
 
-from lovely.remotetask import processing
 from lovely.remotetask.cli import workerlog
 from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.notify import Systemd
 from lovely.remotetask.cli.options import (
     DATABASE,
-    SERVICE,
+    SERVICES,
     TASKS,
     Command,
     opened_for,
     with_options,
 )
+from lovely.remotetask.cli.served import Served, set_retention
 from lovely.remotetask.cli.stopping import Orders
-from lovely.remotetask.cli.text import listed, number
+from lovely.remotetask.cli.text import number
 from lovely.remotetask.cli.values import Retention
 from lovely.remotetask.cli.vitals import Vitals
 from lovely.remotetask.errors import NotInstalled
-from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.retention import Keep
-from lovely.remotetask.service import TaskService
 
 log = logging.getLogger("lovely.remotetask")
 
@@ -52,7 +52,7 @@ OPTIONS = [
         "--threads",
         metavar="NUMBER",
         type=click.IntRange(min=1),
-        help="How many jobs run at a time; otherwise as the service says.",
+        help="How many jobs of a service run at a time; otherwise as the service says.",
     ),
     click.option(
         "--group-finish/--no-group-finish",
@@ -123,7 +123,7 @@ OPTIONS = [
 
 @click.pass_context
 def _worker(ctx: click.Context, /, **options: Any) -> None:
-    """Process a service until told to stop.
+    """Process a service, or several, until told to stop.
 
     SIGTERM and Ctrl-C let the jobs that run be finished, for as long as --stop-timeout
     says; a second Ctrl-C leaves at once.  Jobs that are not finished go back to the
@@ -133,114 +133,111 @@ def _worker(ctx: click.Context, /, **options: Any) -> None:
     begin, 3 if the processing ended by itself, and 130 after a second Ctrl-C.
     """
     workerlog.set_up(options.pop("log_format"), options.pop("log_level"))
-    pool_size = (options["threads"] or MultiProcessor.maxThreads) + SPARE_CONNECTIONS
-    shown = options.pop("metrics_host"), options.pop("metrics_port")
-    with (
-        opened_for(ctx, options, write=True, tasks=True, pool_size=pool_size) as access,
-        _metrics(access, *shown),
-    ):
-        status = Worker(access, **options).run()
+    first, *others = options.pop("service") or [None]
+    threads = options["threads"] or MultiProcessor.maxThreads
+    pool_size = (threads + SPARE_CONNECTIONS) * (1 + len(others))
+    metrics = options.pop("metrics_host"), options.pop("metrics_port")
+    options["service"] = first
+    with opened_for(
+        ctx, options, write=True, tasks=True, pool_size=pool_size
+    ) as access:
+        beside = [access.beside(name) for name in others]
+        found = list({each.path: each for each in [access, *beside]}.values())
+        with _metrics(found, *metrics):
+            status = _serve(found, **options)
     ctx.exit(status)
+
+
+def _serve(
+    found: Sequence[Access],
+    *,
+    threads: int | None,
+    group_finish: bool | None,
+    wait_time: float | None,
+    keep: Sequence[tuple[str, Keep | None]],
+    **options: Any,
+) -> int:
+    """Process services; the exit status."""
+    if keep:
+        for access in found:
+            access.write(lambda service: set_retention(service, keep))
+    arguments = {"waitTime": wait_time, "groupFinish": group_finish}
+    return Worker([Served(a, threads, arguments) for a in found], **options).run()
 
 
 _worker.__name__ = "worker"
 worker = click.command("worker", cls=Command)(
-    with_options(_worker, OPTIONS, DATABASE, SERVICE, TASKS)
+    with_options(_worker, OPTIONS, DATABASE, SERVICES, TASKS)
 )
 
 
 class Worker:
-    """A processor in this process, and who looks after it."""
+    """The services that this process processes, and who looks after them."""
 
     def __init__(
         self,
-        access: Access,
+        services: Sequence[Served],
         *,
-        threads: int | None,
-        group_finish: bool | None,
-        wait_time: float | None,
-        keep: Sequence[tuple[str, Keep | None]],
         stop_timeout: float,
         burst: bool,
         health_file: Path | None,
     ) -> None:
-        self._access = access
+        self._services = services
         self._stop_timeout, self._burst = stop_timeout, burst
         self._health_file = health_file
         self._systemd = Systemd()
-        if keep:
-            access.write(lambda service: _set_retention(service, keep))
-        with access.read() as service:
-            arguments = {"waitTime": wait_time, "groupFinish": group_finish}
-            self._processor = _processor(access, service, threads, arguments)
-            self._name = service._threadName()
-            self._warn_about_tasks(service)
-
-    def _warn_about_tasks(self, service: TaskService) -> None:
-        names = sorted(service.getAvailableTasks())
-        log.info("tasks: %s", listed(names))
-        if not names:
-            log.warning("no tasks are registered: every job will fail; see --setup")
 
     def run(self) -> int:
-        """Process the service; the exit status."""
+        """Process the services; the exit status."""
         with Orders() as orders:
-            background = processing.Background(self._processor, self._name, None)
-            vitals = Vitals(
-                self._access, self._systemd, self._health_file, self._announce
-            )
+            for served in self._services:
+                served.start()
+            vitals = Vitals(self._services, self._systemd, self._health_file)
             try:
-                ended = self._wait(background, orders)
+                ended = self._wait(orders)
             finally:
                 vitals.stop()
                 self._systemd.stopping()
             if ended:
                 log.error("the processing has ended by itself")
-                return ENDED
-            return self._stop(background, orders)
+            return self._stop(orders, ended)
 
-    def _announce(self) -> None:
-        log.info("worker of %s is ready, %s", self._access, _size(self._processor))
-
-    def _wait(self, background: processing.Background, orders: Orders) -> bool:
-        """Wait for the order to stop; True if the processing has ended by itself."""
+    def _wait(self, orders: Orders) -> bool:
+        """Wait for the order to stop; True if a processing has ended by itself."""
         while not orders.wait(LOOK):
-            if not background.running:
+            if any(served.ended for served in self._services):
                 return True
-            if self._burst and self._is_idle():
+            if self._burst and all(served.is_idle() for served in self._services):
                 log.info("no job is due any more")
                 return False
         return False
 
-    def _is_idle(self) -> bool:
-        """Whether this worker has begun, and has nothing left to do."""
-        with self._access.read() as service:
-            own = f"{service.environment.process()}/"
-            workers = [w for w in service.workers if w.identity.startswith(own)]
-            busy = any(worker.held for worker in workers)
-            return bool(workers) and not busy and not service.hasJobsWaiting()
-
-    def _stop(self, background: processing.Background, orders: Orders) -> int:
+    def _stop(self, orders: Orders, ended: bool) -> int:
         """Let jobs be finished, or give them back; the exit status."""
-        running = len(_running(self._processor))
+        running = sum(served.running for served in self._services)
         if running:
             log.info("stopping: %s may be finished", number(running, "job"))
-        background.stop()
-        at_once = orders.join(background.thread, self._stop_timeout)
-        if not background.thread.is_alive():
+        for served in self._services:
+            served.stop()
+        at_once = orders.join([s.thread for s in self._services], self._stop_timeout)
+        left = [served for served in self._services if served.thread.is_alive()]
+        if not left:
             log.info("stopped")
-            return DONE
+            return ENDED if ended else DONE
         log.warning("jobs that are not finished go back to the queue")
-        background.abandon()
-        background.thread.join(AT_ONCE if at_once else GIVE_BACK)
+        for served in left:
+            served.abandon()
+        end = time.monotonic() + (AT_ONCE if at_once else GIVE_BACK)
+        for served in left:
+            served.thread.join(max(0.0, end - time.monotonic()))
         # Their threads may never end, and Python would wait for some of them.
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(130 if at_once else GIVEN_BACK)
+        os._exit(130 if at_once else ENDED if ended else GIVEN_BACK)
 
 
 @contextmanager
-def _metrics(access: Access, host: str, port: int | None) -> Iterator[None]:
+def _metrics(found: Sequence[Access], host: str, port: int | None) -> Iterator[None]:
     """Within, metrics are served, if a port is given."""
     if port is None:
         yield
@@ -249,46 +246,7 @@ def _metrics(access: Access, host: str, port: int | None) -> Iterator[None]:
         from lovely.remotetask import metrics
     except ModuleNotFoundError as error:
         raise NotInstalled("--metrics-port", "metrics") from error
-    with metrics.serve(access.db, list(access.path), port=port, host=host):
+    paths = [list(access.path) for access in found]
+    with metrics.serve(found[0].db, *paths, port=port, host=host):
         log.info("metrics are served on http://%s:%d/metrics", host, port)
         yield
-
-
-def _set_retention(
-    service: TaskService, keep: Sequence[tuple[str, Keep | None]]
-) -> None:
-    """Have the service remember for how long jobs are kept; the last word counts."""
-    changed: dict[str, Keep | None] = {**service.retention, **dict(keep)}
-    wanted = {status: how for status, how in changed.items() if how is not None}
-    if wanted != dict(service.retention):
-        service.retention = wanted
-
-
-def _processor(
-    access: Access,
-    service: TaskService,
-    threads: int | None,
-    arguments: dict[str, Any],
-) -> Any:
-    """The service's processor, with what was told otherwise."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    factory, usual = service.processorFactory, dict(service.processorArguments)
-    if threads is not None:
-        usual.pop("maxThreads", None)
-        if threads == 1:
-            factory = SimpleProcessor
-        else:
-            factory, given = MultiProcessor, {**given, "maxThreads": threads}
-    return processing.make_processor(
-        service, access.db, access.path, factory, {**usual, **given}
-    )
-
-
-def _running(processor: Any) -> Sequence[int]:
-    """The ids of the jobs that a processor runs, if it tells."""
-    crew = getattr(processor, "_crew", None)
-    return [] if crew is None else list(crew.runs())
-
-
-def _size(processor: Any) -> str:
-    return number(getattr(processor, "maxThreads", 1), "thread")
