@@ -79,6 +79,10 @@ def page() -> Iterator[str]:
     """The sections of all commands."""
     ctx = click.Context(main, info_name="remotetask")
     place = usual_place(ctx)
+    yield ".. program:: remotetask"
+    yield ""
+    for param in options_of(main, ctx):
+        yield from option(param, ctx)
     for path, command, inner in commands(main, ctx):
         yield from (path, "-" * len(path), "", ".. program:: " + path, "")
         usage = " ".join(command.collect_usage_pieces(inner))

@@ -253,7 +253,7 @@ def test_clean(file: Path, statuses: Statuses) -> None:
     assert done("clean", "-d", file, "-y", "--status", "error") == "1 job removed.\n"
     assert set(statuses()) == {3, 4, 5, 6}
     output = done("clean", "-d", file, "-y", "--status", "error")
-    assert output == "There are no jobs that are error.\n"
+    assert output == "There are no jobs with the status error.\n"
 
 
 def test_clean_bit_by_bit(

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transaction
 import ZODB
 from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask import health
+from lovely.remotetask.checks import STRUCTURE
 from lovely.remotetask.cli import bench, doctor
 from lovely.remotetask.cli.doctor import ADVICE
 from lovely.remotetask.states import COMPLETED, QUEUED
+from tests.cli import application
 from tests.cli.commands import SETUP, done, invoke, refused
 from tests.cli.conftest import Within
+from tests.damage import REPAIRS, STRUCTURAL, Damage, make_busy
 from tests.stateful.invariants import check
+from tests.support import put_service
 
 
 def damage(service: Any) -> None:
@@ -27,6 +34,56 @@ def damage(service: Any) -> None:
     lane.head.slot += 1
     service._writer().count(QUEUED, COMPLETED, 3)
     service._lanes.failed.drop(2)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a service that is in use."""
+    path = tmp_path_factory.mktemp("busy") / "Data.fs"
+    application.tasks()
+    db = ZODB.DB(FileStorage(str(path)))
+    make_busy(put_service(db, "tasks"))
+    transaction.abort()
+    db.close()
+    return path
+
+
+def plant(busy: Path, file: Path, damage: Damage) -> None:
+    """Have that service, damaged, in a file."""
+    shutil.copy(busy, file)
+    Path(f"{file}.index").unlink()
+    db = ZODB.DB(FileStorage(str(file)))
+    with db.transaction() as connection:
+        damage(connection.root()["tasks"])
+    db.close()
+
+
+@pytest.mark.parametrize("damage", REPAIRS, ids=lambda damage: damage.__name__)
+def test_each_damage_is_found_and_repaired(
+    busy: Path, file: Path, damage: Damage
+) -> None:
+    """It is told with advice, and repaired if that is asked for."""
+    plant(busy, file, damage)
+    result = invoke("doctor", "-d", file)
+    assert result.exit_code == 1
+    assert ADVICE[REPAIRS[damage]] in result.output
+    output = done("doctor", "-d", file, "--repair")
+    assert re.match(r"\d+ problems? repaired\.\nAll is well", output)
+    done("doctor", "-d", file)
+
+
+@pytest.mark.parametrize("damage", STRUCTURAL, ids=lambda damage: damage.__name__)
+def test_each_damage_that_is_not_repaired(
+    busy: Path, file: Path, damage: Damage
+) -> None:
+    """It is told, and nothing is written."""
+    plant(busy, file, damage)
+    before = file.read_bytes()
+    for options in ([], ["--repair"]):
+        result = invoke("doctor", "-d", file, *options)
+        assert result.exit_code == 1
+        assert ADVICE[STRUCTURE] in result.output
+    assert file.read_bytes() == before
 
 
 def test_all_is_well(file: Path) -> None:

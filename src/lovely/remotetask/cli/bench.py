@@ -281,10 +281,13 @@ def _jobs(stage: Stage, seconds: float, **options: Any) -> float:
     _fill(stage, max(100, round(1500 * seconds)))
     with _processing(stage, **options):
         before, begun = stage.count(COMPLETED), time.perf_counter()
-        while time.perf_counter() < begun + seconds and _left(stage):
+        while True:
             time.sleep(min(0.02, seconds / 10))
-        done = stage.count(COMPLETED) - before
-        return done / (time.perf_counter() - begun)
+            done = stage.count(COMPLETED) - before
+            passed = time.perf_counter() - begun
+            # A slow machine may need longer for the first.
+            if not _left(stage) or passed > (seconds if done else PATIENCE):
+                return done / passed
 
 
 def _fill(stage: Stage, jobs: int) -> None:

@@ -49,7 +49,7 @@ def clean(
         counts = {status: service.count(status) for status in chosen}
     total = min(sum(counts.values()), limit or sys.maxsize)
     if not total:
-        click.echo(f"There are no jobs that are {' or '.join(chosen)}.")
+        click.echo(f"There are no jobs with the status {' or '.join(chosen)}.")
         return
     if not yes:
         _ask(counts, total)
