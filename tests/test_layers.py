@@ -78,7 +78,7 @@ EXTRAS: dict[str, set[str]] = {
         "zope.traversing",
     },
     "cli": {"click", "rich", "tomli", "waitress", "ZConfig", "zodburi"}
-    | {"zope.configuration"},
+    | {"relstorage", "zope.configuration"},
     "cron": {"cronsim"},
     "generations": {"zope.generations"},
     "metrics": {"prometheus_client"},

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
+from relstorage.options import Options
 from ZODB.FileStorage import FileStorage
 from zope.component.hooks import setHooks
 from zope.site.folder import rootFolder
@@ -21,7 +23,9 @@ from zope.site.site import LocalSiteManager
 from lovely import remotetask
 from lovely.remotetask.cli import locate
 from lovely.remotetask.cli.database import shown
+from lovely.remotetask.cli.postgres import Helper
 from lovely.remotetask.interfaces import ITaskService
+from lovely.remotetask.states import COMPLETED
 from tests.cli import application
 from tests.cli.commands import SETUP, done, invoke, refused, run
 from tests.storages import open_database, store, zeo_server
@@ -83,6 +87,34 @@ def test_postgresql(tmp_path: Path) -> None:
         db.close()
         assert found("--zconfig", zconfig) == f"/tasks in {zconfig}"
         assert done("add", "--zconfig", zconfig, *SETUP, "echo") == "1\n"
+        settings = dict(pair.split("=") for pair in dsn.split())
+        options = f"host={settings['host']}&connection_cache_size=50"
+        uri = f"postgresql://{settings['user']}@/{settings['dbname']}?{options}"
+        assert found("-d", uri) == f"/tasks in {uri}"
+        assert done("add", "-d", uri, *SETUP, "echo") == "2\n"
+        done("worker", "-d", uri, *SETUP, "--burst")
+        assert json.loads(done("status", "-d", uri, "--json"))["counts"][COMPLETED] == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("postgres://host/news", "dbname='news' host='host'"),
+        (
+            "postgres://me:a%2Fb%3F%23%40%27%5C@host:1/news",
+            r"dbname='news' user='me' password='a/b?#@\'\\' host='host' port='1'",
+        ),
+        ("postgres://me:x@h/n?sslmode=a'b", "USUAL sslmode='a\\'b'"),
+        ("postgres://me:x@h/n?keep_history=1", "USUAL"),
+    ],
+)
+def test_how_to_connect_to_postgresql(uri: str, expected: str) -> None:
+    """What is special in a password can be written; what is not given is left out."""
+    usual = "dbname='n' user='me' password='x' host='h'"
+    parts = urlsplit(uri)
+    factory, _ = Helper()(parts, dict(parse_qsl(parts.query)))
+    dsn = factory(Options())._dsn
+    assert dsn == expected.replace("USUAL", usual)
 
 
 def test_no_database() -> None:
@@ -406,6 +438,18 @@ def test_bad_zcml(file: Path, text: str) -> None:
     (file.parent / "bad.zcml").write_text(text)
     assert "--zcml bad.zcml: " in refused("tasks", "-d", file, "--zcml", "bad.zcml")
     assert "--zcml no.zcml: " in refused("tasks", "-d", file, "--zcml", "no.zcml")
+
+
+def test_postgresql_without_relstorage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its library it says what to install, and no password."""
+    import sys
+
+    monkeypatch.delitem(sys.modules, "lovely.remotetask.cli.postgres")
+    monkeypatch.delattr("lovely.remotetask.cli.postgres")
+    monkeypatch.setitem(sys.modules, "relstorage.zodburi_resolver", None)
+    line = refused("status", "-d", "postgres://me:secret@h/d")
+    assert "pip install 'lovely.remotetask[postgresql]'" in line
+    assert "secret" not in line
 
 
 def test_zcml_without_zope(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

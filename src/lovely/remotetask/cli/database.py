@@ -14,9 +14,11 @@ from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask.cli.problems import Problem, Unusable
 from lovely.remotetask.cli.text import first_line, listed
+from lovely.remotetask.errors import NotInstalled
 
 #: The option of each kind of storage for how long to wait for its server (seconds).
-WAIT_OPTIONS = {"zeo": "wait_timeout", "postgres": "connect_timeout"}
+POSTGRES = ("postgres", "postgresql")
+WAIT_OPTIONS = {"zeo": "wait_timeout", **dict.fromkeys(POSTGRES, "connect_timeout")}
 READ_ONLY = "read_only=1"
 #: The sections of ZConfig for ZEO, and how long the newer one waits if it is not told.
 CLIENTS = frozenset({"ZEOClient", "ClientStorageConfig"})
@@ -93,6 +95,12 @@ def _open_uri(where: Where, read_only: bool, pool_size: int | None) -> DB:
 
 
 def _resolve(uri: str) -> tuple[Callable[[], Any], dict[str, Any]]:
+    if uri.partition("://")[0] in POSTGRES:
+        try:
+            from lovely.remotetask.cli import postgres
+        except ModuleNotFoundError as error:
+            raise NotInstalled(f"--database {shown(uri)}", "postgresql") from error
+        return postgres.resolve(uri)
     import zodburi
 
     try:
@@ -101,7 +109,7 @@ def _resolve(uri: str) -> tuple[Callable[[], Any], dict[str, Any]]:
         names = sorted(e.name for e in entry_points(group="zodburi.resolvers"))
         raise Problem(
             f"--database: {shown(uri)!r} is of no kind that is installed; there are "
-            f"{listed(names)}. For PostgreSQL install lovely.remotetask[postgresql]."
+            f"{listed([*names, 'postgresql'])}."
         ) from None
     return make, arguments
 
