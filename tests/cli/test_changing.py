@@ -90,7 +90,7 @@ def test_add_a_task_that_is_not_registered_here(file: Path, statuses: Statuses) 
     assert statuses() == BEFORE
 
 
-@pytest.mark.parametrize("text", ["text", "{", "[1,]"])
+@pytest.mark.parametrize("text", ["text", "{", "[1,]", "NaN", "[-Infinity]"])
 def test_add_what_is_no_json(file: Path, text: str) -> None:
     """An input that is no JSON is refused."""
     assert "is no JSON" in refused("add", "-d", file, *SETUP, "echo", text)

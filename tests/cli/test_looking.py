@@ -157,6 +157,18 @@ def test_bad_times(file: Path, time: str) -> None:
     assert "like 90m or 7d" in refused("jobs", "-d", file, "--since", time)
 
 
+@pytest.mark.parametrize("time", ["99999999999d", "9999999d"])
+def test_times_that_are_out_of_reach(file: Path, time: str) -> None:
+    """So is one that no calendar has."""
+    assert "before the year 1" in refused("jobs", "-d", file, "--since", time)
+
+
+def test_seconds_that_are_none(file: Path) -> None:
+    """What is no number is refused, where it would switch off a limit."""
+    line = refused("status", "-d", file, "--max-waiting", "nan")
+    assert "'nan' is no number" in line
+
+
 def test_show_a_job(file: Path) -> None:
     """All that is known, with the traceback, and nothing of it as markup."""
     output = done("show", "-d", file, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from lovely.remotetask.cli.notify import Systemd
+from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.retention import Keep
 from lovely.remotetask.service import TaskService
 from lovely.remotetask.states import COMPLETED, ERROR, PROCESSING, QUEUED
@@ -257,6 +259,22 @@ def test_a_worker_without_tasks(file: Path, tmp_path: Path) -> None:
     """It says so: all that it takes would fail."""
     with started(tmp_path / "log", "worker", "-d", file) as running:
         wait_until(lambda: "no tasks are registered" in running.log)
+
+
+def test_a_terminal_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP is an order to stop, too, unless it is to be ignored; the rest stays."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Orders() as orders:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not orders.wait(0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with Orders() as orders:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert orders.wait(10)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_other_addresses_of_systemd(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from lovely.remotetask.cli.access import Access, Wanted, opened
 from lovely.remotetask.cli.database import Where
 from lovely.remotetask.cli.problems import Problem
-from lovely.remotetask.cli.values import ServiceName, Status
+from lovely.remotetask.cli.values import Seconds, ServiceName, Status
 
 #: The nearer a value was given, the more it counts.
 SOURCES = (
@@ -70,7 +70,7 @@ DATABASE = [
     place(
         "--wait",
         metavar="SECONDS",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=10.0,
         show_default=True,
         help="How long to wait for a server.",

@@ -11,6 +11,7 @@ from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, as_json, on_service
 from lovely.remotetask.cli.output import print_json, print_pairs, print_table, when
 from lovely.remotetask.cli.text import duration, iso, moment, number
+from lovely.remotetask.cli.values import Seconds
 from lovely.remotetask.health import SILENT, STALLED, Processing, WorkerState
 from lovely.remotetask.states import ERROR, STATUSES
 
@@ -167,7 +168,7 @@ def _ago(now: datetime, then: datetime | None) -> str:
 @click.option(
     "--max-waiting",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     help="Warn if the oldest job that is due waits for longer.",
 )
 @click.option(

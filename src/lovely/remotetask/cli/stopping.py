@@ -17,12 +17,14 @@ LOOK = 0.1
 
 @final
 class Orders:
-    """Within, SIGTERM and SIGINT are orders to stop; a second SIGINT, to leave at once.
+    """Within, signals are orders to stop; a second SIGINT, to leave at once.
 
-    A handler must not take a lock that its own thread may hold, so it writes to a pipe.
+    SIGTERM and SIGINT are, and SIGHUP, which a terminal sends that is closed, unless
+    nohup has it ignored.  A handler must not take a lock that its own thread may hold,
+    so it writes to a pipe.
     """
 
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._interrupts = self._orders = 0
@@ -32,7 +34,9 @@ class Orders:
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         for signum in self.signals:
-            self._before[signum] = signal.signal(signum, self._note)
+            ignored = signal.getsignal(signum) == signal.SIG_IGN
+            if not (ignored and signum == signal.SIGHUP):
+                self._before[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -26,6 +26,7 @@ from lovely.remotetask.cli.status import (
     worker_rows,
 )
 from lovely.remotetask.cli.text import moment, printable
+from lovely.remotetask.cli.values import Seconds
 from lovely.remotetask.job import Job
 from lovely.remotetask.service import TaskService
 from lovely.remotetask.states import ERROR, PROCESSING, STATUSES
@@ -40,7 +41,7 @@ QUIT = "qQ\x1b\x04"
 @click.option(
     "--interval",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1),
     default=1.0,
     show_default=True,
     help="How often to look.",

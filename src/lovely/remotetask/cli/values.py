@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from datetime import datetime, timedelta, timezone
@@ -33,13 +34,14 @@ class Moment(ParamType):
         if isinstance(value, datetime):
             return value
         span = span_of(value)
-        if span is not None:
-            return datetime.now(timezone.utc) - timedelta(seconds=span)
         try:
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            if span is not None:
+                return datetime.now(timezone.utc) - timedelta(seconds=span)
+            return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone()
         except ValueError:
             self.fail(f"{value!r} is neither like 2026-03-01T12:00 nor like 90m or 7d.")
-        return moment.astimezone()
+        except OverflowError:
+            self.fail(f"{value!r} is before the year 1 or after the year 9999.")
 
 
 def span_of(value: str) -> float | None:
@@ -84,12 +86,32 @@ class Json(ParamType):
         if value == "-":
             value = sys.stdin.read()
         try:
-            return json.loads(value)
+            return json.loads(value, parse_constant=_no_constant)
         except ValueError as error:
             self.fail(
                 f"{value!r} is no JSON: {error}. A text needs quotes of its own: "
                 "'\"text\"'."
             )
+
+
+def _no_constant(name: str) -> None:
+    """What Python takes, and JSON has not."""
+    raise ValueError(f"{name} is none of its values")
+
+
+class Seconds(click.FloatRange):
+    """How many seconds: not less than none, and a number."""
+
+    def __init__(self, least: float = 0) -> None:
+        super().__init__(min=least)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return seconds
 
 
 class Retention(ParamType):

@@ -15,7 +15,7 @@ from lovely.remotetask.cli.output import warn
 from lovely.remotetask.cli.problems import Problem
 from lovely.remotetask.cli.progress import progress
 from lovely.remotetask.cli.text import listed, number
-from lovely.remotetask.cli.values import Json, Moment
+from lovely.remotetask.cli.values import Json, Moment, Seconds
 from lovely.remotetask.errors import UnknownJob, UnknownTask
 from lovely.remotetask.service import TaskService
 from lovely.remotetask.states import CANCELLABLE, ERROR, PROCESSING
@@ -33,7 +33,7 @@ ids = click.argument("jobids", metavar="ID...", type=int, nargs=-1)
 @click.option(
     "--delay",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     help="Run after so many seconds.",
 )
 @click.option("--at", type=Moment(), help="Run then, or as soon as possible after.")
@@ -46,7 +46,7 @@ ids = click.argument("jobids", metavar="ID...", type=int, nargs=-1)
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     help="Ask the task to stop after so many seconds.",
 )
 @on_service(write=True, tasks=True)

@@ -27,7 +27,7 @@ from lovely.remotetask.cli.options import (
 from lovely.remotetask.cli.served import Served, set_retention
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import number
-from lovely.remotetask.cli.values import Retention
+from lovely.remotetask.cli.values import Retention, Seconds
 from lovely.remotetask.cli.vitals import Vitals
 from lovely.remotetask.errors import NotInstalled
 from lovely.remotetask.processor import MultiProcessor
@@ -63,7 +63,7 @@ OPTIONS = [
     click.option(
         "--wait-time",
         metavar="SECONDS",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         help="Look for jobs at least so often; otherwise as the service says.",
     ),
     click.option(
@@ -76,7 +76,7 @@ OPTIONS = [
     click.option(
         "--stop-timeout",
         metavar="SECONDS",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=10.0,
         show_default=True,
         help="How long jobs that run may take to finish when it is told to stop; then "
@@ -125,9 +125,9 @@ OPTIONS = [
 def _worker(ctx: click.Context, /, **options: Any) -> None:
     """Process a service, or several, until told to stop.
 
-    SIGTERM and Ctrl-C let the jobs that run be finished, for as long as --stop-timeout
-    says; a second Ctrl-C leaves at once.  Jobs that are not finished go back to the
-    queue.
+    SIGTERM, SIGHUP and Ctrl-C let the jobs that run be finished, for as long as
+    --stop-timeout says; a second Ctrl-C leaves at once.  Jobs that are not finished go
+    back to the queue.
 
     The exit status is 0 if all were finished, 1 if some were given back, 2 if it can't
     begin, 3 if the processing ended by itself, and 130 after a second Ctrl-C.
