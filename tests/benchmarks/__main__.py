@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tests.benchmarks import (
     adds,
     backlog,
+    commands,
     due,
     elsewhere,
     footprint,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "metrics": watched.metrics,
     "schedule": schedule.schedule,
     "due": due.due,
+    "status": commands.status,
     "pages": pages.pages,
     "zope-pages": zopepages.zope_pages,
 }
