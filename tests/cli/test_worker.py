@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from lovely.remotetask.cli import vitals
 from lovely.remotetask.cli.notify import Systemd
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.retention import Keep
@@ -151,12 +155,14 @@ def test_watched_by_systemd(worker: Any, tmp_path: Path) -> None:
 
         env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
         health = tmp_path / "health"
+        health.write_text("of a worker that was killed")
         with worker("--health-file", health, **env) as running:
             while not hear("READY=1"):
                 pass
             while heard.count("WATCHDOG=1") < 3:
                 hear("")
             wait_until(health.exists)
+            assert health.read_text() == ""
             running.signal(signal.SIGTERM)
             while not hear("STOPPING=1"):
                 pass
@@ -259,6 +265,32 @@ def test_a_worker_without_tasks(file: Path, tmp_path: Path) -> None:
     """It says so: all that it takes would fail."""
     with started(tmp_path / "log", "worker", "-d", file) as running:
         wait_until(lambda: "no tasks are registered" in running.log)
+
+
+def test_a_health_file_that_can_not_be(file: Path) -> None:
+    """Where its folder is not there, that is told before anything begins."""
+    line = refused("worker", "-d", file, *SETUP, "--health-file", "no/health")
+    assert line == "Error: --health-file no/health: No such file or directory."
+
+
+def test_a_health_file_that_goes_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it can't be touched is said once; systemd is told all the same."""
+    monkeypatch.setattr(vitals, "PERIOD", 0.01)
+    caplog.set_level(logging.INFO)
+    idle = SimpleNamespace(state="idle", worker=SimpleNamespace(held=()))
+    served, systemd = Mock(), Mock(watchdog=None)
+    served.state.return_value = idle
+    file = tmp_path / "run" / "health"
+    watch = vitals.Vitals([served], systemd, file)
+    wait_until(lambda: systemd.alive.call_count > 2)
+    assert caplog.text.count("health file can't be touched") == 1
+    file.parent.mkdir()
+    wait_until(lambda: "well again" in caplog.text)
+    watch.stop()
+    assert not file.exists()
+    systemd.ready.assert_called_once_with()
 
 
 def test_a_terminal_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.cli.notify import Systemd
+from lovely.remotetask.cli.problems import Problem
 from lovely.remotetask.cli.text import listed, number
 from lovely.remotetask.health import SILENT, STALLED, WorkerState
 
@@ -20,6 +22,15 @@ log = logging.getLogger("lovely.remotetask")
 #: How often to look (seconds): at first, until it has begun, and then.
 FIRST = 0.1
 PERIOD = 5.0
+
+
+def check_file(file: Path) -> None:
+    """Remove what a predecessor has left that was killed.  Raise Problem."""
+    try:
+        file.parent.stat()
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise Problem(f"--health-file {file}: {error.strerror}.") from error
 
 
 class Vitals:
@@ -44,7 +55,8 @@ class Vitals:
         self._stopped.set()
         with self._touching:
             if self._file is not None:
-                self._file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self._file.unlink(missing_ok=True)
 
     @property
     def _period(self) -> float:
@@ -70,7 +82,6 @@ class Vitals:
                 self._tell(found)
 
     def _tell(self, found: Sequence[WorkerState]) -> None:
-        self._note(None)
         if self._stopped.is_set():
             return
         if not self._ready:
@@ -81,9 +92,17 @@ class Vitals:
         states = listed(dict.fromkeys(state.state for state in found))
         held = sum(len(state.worker.held) for state in found)
         self._systemd.alive(f"{states}, {number(held, 'job')}")
+        self._note(self._touch())
+
+    def _touch(self) -> str | None:
+        """Touch the file; what is wrong, if that can't be done."""
         with self._touching:
             if self._file is not None and not self._stopped.is_set():
-                self._file.touch()
+                try:
+                    self._file.touch()
+                except OSError as error:
+                    return f"its health file can't be touched: {error}"
+        return None
 
     def _note(self, illness: str | None) -> None:
         """Say so when the worker is ill, and when it is well again."""

@@ -28,7 +28,7 @@ from lovely.remotetask.cli.served import Served, set_retention
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import number
 from lovely.remotetask.cli.values import Retention, Seconds
-from lovely.remotetask.cli.vitals import Vitals
+from lovely.remotetask.cli.vitals import Vitals, check_file
 from lovely.remotetask.errors import NotInstalled
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.retention import Keep
@@ -186,6 +186,8 @@ class Worker:
         self._stop_timeout, self._burst = stop_timeout, burst
         self._health_file = health_file
         self._systemd = Systemd()
+        if health_file is not None:
+            check_file(health_file)
 
     def run(self) -> int:
         """Process the services; the exit status."""
