@@ -283,6 +283,21 @@ def test_bench_removes_its_service(file: Path, monkeypatch: pytest.MonkeyPatch) 
     db.close()
 
 
+def test_bench_removes_what_was_left(file: Path) -> None:
+    """What a run has left that was killed is removed by a later one, in an hour."""
+    hour = 3600 * 10**9
+    old, new = (f"remotetask-bench-1-{time.time_ns() - age:x}" for age in (hour, 0))
+    db = ZODB.DB(FileStorage(str(file)))
+    with db.transaction() as connection:
+        connection.root().update({f"{old}-bare": 1, old: 1, new: 1, "other": 1})
+    with bench.Stage(db) as stage, db.transaction() as connection:
+        assert {*connection.root()} == {
+            *("tasks", "other", new),
+            *(stage.name, f"{stage.name}-bare"),
+        }
+    db.close()
+
+
 def test_bench_that_is_interrupted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It removes its service whatever happens."""
 

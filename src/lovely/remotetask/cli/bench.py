@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import tempfile
 import threading
@@ -35,6 +36,9 @@ from lovely.remotetask.states import COMPLETED
 from lovely.remotetask.task import SimpleTask
 
 TASK = "remotetask.bench"
+#: What the names of its services begin with, and how long no run takes (seconds).
+NAME = "remotetask-bench"
+LONGEST_RUN = 3600.0
 #: No job is waited for longer (seconds).
 PATIENCE = 60.0
 #: Jobs whose way from the commit to the start is timed.
@@ -68,9 +72,10 @@ def _bench(
 ) -> None:
     """Measure the queue: on a file of its own, or on a database that is named.
 
-    It makes a service of its own in the database, and removes it.  That writes and
-    takes commits from those who use it meanwhile, so --yes is needed to allow it.  The
-    space is free again after the next pack.
+    It makes a service of its own in the database, and removes it, and what a run has
+    left that was killed more than an hour ago.  That writes and takes commits from
+    those who use it meanwhile, so --yes is needed to allow it.  The space is free again
+    after the next pack.
     """
     where = wanted_place(ctx, options).where
     with (
@@ -182,10 +187,12 @@ class Stage:
 
     def __init__(self, db: Any) -> None:
         self.db = db
-        self.name = f"remotetask-bench-{os.getpid()}-{time.time_ns():x}"
+        self.name = f"{NAME}-{os.getpid()}-{time.time_ns():x}"
 
     def __enter__(self) -> Stage:
         with self.db.transaction() as connection:
+            for name in list(filter(is_left, connection.root())):
+                del connection.root()[name]
             service, root = TaskService(), connection.root()
             service.__parent__, service.__name__ = root, self.name
             root[self.name] = service
@@ -233,6 +240,12 @@ class Stage:
         with self.db.transaction() as connection:
             count: int = connection.root()[self.name].count(status)
             return count
+
+
+def is_left(name: object) -> bool:
+    """Whether a name is of a run that was killed: none takes as long."""
+    found = re.fullmatch(rf"{NAME}-\d+-([0-9a-f]+)(-bare)?", str(name))
+    return found is not None and time.time() - int(found[1], 16) / 1e9 > LONGEST_RUN
 
 
 #: Measures something, knowing what was measured before.
