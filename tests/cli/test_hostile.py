@@ -18,7 +18,7 @@ from zope.component import getGlobalSiteManager
 
 from lovely import remotetask
 from lovely.remotetask.cli import logs, workerlog
-from lovely.remotetask.cli.access import Wanted, opened
+from lovely.remotetask.cli.access import Access, Wanted, opened
 from lovely.remotetask.cli.dashboard import tell_ready
 from lovely.remotetask.cli.database import Where
 from lovely.remotetask.cli.top import view
@@ -103,6 +103,21 @@ def test_top(evil: Path) -> None:
         console.print(view(access, 40))
     shown = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())  # type: ignore[attr-defined]
     assert "evil" in shown
+    assert harmless(shown), repr(shown)
+
+
+def test_top_of_what_can_not_be_read(
+    evil: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what is told of trouble there."""
+
+    def broken(self: Access) -> Any:
+        raise RuntimeError(EVIL)
+
+    monkeypatch.setattr(Access, "read", broken)
+    with opened(Wanted(Where(str(evil))), write=False) as access:
+        shown = str(view(access, 40))
+    assert "RuntimeError" in shown
     assert harmless(shown), repr(shown)
 
 

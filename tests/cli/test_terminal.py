@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from lovely.remotetask.callers import next_job
+from lovely.remotetask.cli.access import Wanted, opened
+from lovely.remotetask.cli.database import Where
 from lovely.remotetask.cli.output import colour, rich_table
+from lovely.remotetask.cli.top import view
+from lovely.remotetask.workers import Lease
 from tests.cli.application import SIGNALS
 from tests.cli.commands import SETUP, done, invoke, on_terminal, refused, started
 from tests.cli.conftest import Within
@@ -43,6 +48,29 @@ def test_top(uri: str, tmp_path: Path) -> None:
     written = terminal.written.decode()
     assert written.index("\x1b[?1049h") < written.rindex("\x1b[?1049l")
     assert written.rindex(SHOW) > written.rindex(HIDE)
+
+
+def test_top_fits_the_screen(file: Path, within: Within) -> None:
+    """As many jobs are shown as there is room for, of each kind some."""
+
+    def fail_more(service: Any) -> None:
+        for number in range(30):
+            service.add("fail", number)
+        service.process()
+        for number in range(30):
+            service.add("echo", number)
+        key = service._workers.register(service, 1, Lease())
+        service._workers.claim(service, key, [next_job(service)])
+
+    within(fail_more)
+    with opened(Wanted(Where(str(file))), write=False) as access:
+        for height, width in ((24, 80), (50, 80), (24, 200)):
+            console = Console(file=io.StringIO(), width=width, height=height)
+            console.print(view(access, height))
+            lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+            assert height - 3 <= len(lines) <= height
+            assert sum("RuntimeError" in line for line in lines) > 2
+            assert any(line.startswith("Running") for line in lines)
 
 
 def test_top_of_a_file(file: Path, within: Within) -> None:

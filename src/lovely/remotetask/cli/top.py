@@ -33,6 +33,8 @@ from lovely.remotetask.states import ERROR, PROCESSING, STATUSES
 
 #: So many jobs that run, and that have failed, are shown; as many as there is room.
 MOST = 50
+#: Lines besides those of statuses, workers and jobs: titles, and empty ones.
+OTHER_LINES = 10
 #: Keys that end it.
 QUIT = "qQ\x1b\x04"
 
@@ -103,7 +105,8 @@ def view(access: Access, height: int) -> Any:
         with access.read() as service:
             return _page(access, service, height)
     except Exception as error:
-        return Text(f"{access}\n\n{printable(told(error))}", style="red")
+        where, what = printable(str(access)), printable(told(error))
+        return Text(f"{where}\n\n{what}", style="red")
 
 
 def _page(access: Access, service: TaskService, height: int) -> Any:
@@ -111,10 +114,10 @@ def _page(access: Access, service: TaskService, height: int) -> Any:
 
     found = report(service)
     workers = worker_rows(found)
-    room = max(2, height - len(STATUSES) - len(workers) - 16)
+    room = max(2, height - len(STATUSES) - len(workers) - OTHER_LINES)
     running = [_running_row(service, job) for job in _jobs(service, PROCESSING)]
     failed = [_failed_row(job) for job in _jobs(service, ERROR)]
-    shown = running[: max(1, room // 2)]
+    shown = running[: max(1, room // 2, room - len(failed))]
     parts = [_header(access, found), _counts(found)]
     if workers:
         texts = [[_cell(value) for value in row] for row in workers]
