@@ -122,6 +122,18 @@ def test_counts_are_corrected_while_others_count(busy: Any) -> None:
     assert kinds(busy) == []
 
 
+def test_counts_are_corrected_once(busy: Any) -> None:
+    """Two who have found them wrong do not both correct them."""
+    miscount(busy)
+    transaction.commit()
+    [problem] = problems(busy)
+    assert repair(busy, problem)
+    transaction.commit()
+    assert not repair(busy, problem)
+    transaction.commit()
+    assert kinds(busy) == []
+
+
 def test_a_job_that_was_lost_too_often(busy: Any) -> None:
     """A job that nobody holds counts as crashed, so that it can't do so for ever."""
     busy.jobs[1].crashes = 2

@@ -337,7 +337,8 @@ class Examination:
             f"{counts[s]} {s}, not {self._recount[s]}" for s in STATUSES if wrong[s]
         ]
         if texts:
-            yield Problem(COUNTS, f"counted {'; '.join(texts)}", seen=dict(wrong))
+            seen = dict(wrong), service._lanes._retired
+            yield Problem(COUNTS, f"counted {'; '.join(texts)}", seen=seen)
         real = sum(self._recount.values())
         if total != real and not sum(wrong.values()):
             yield Problem(STRUCTURE, f"{total} jobs in all, not {real}")

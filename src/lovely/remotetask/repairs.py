@@ -33,8 +33,7 @@ REPAIRABLE = frozenset({CLAIM, COUNTS, HELD, INDEX, PLACE})
 def repair(service: TaskService, problem: Problem) -> bool:
     """Put it right, in the caller's transaction; False if it is not as it was."""
     if problem.kind == COUNTS:
-        _recount(service, problem)
-        return True
+        return _recount(service, problem)
     if problem.kind == HELD:
         return _let_go(service, problem.jobid)
     if problem.jobid is None:
@@ -51,13 +50,18 @@ def repair(service: TaskService, problem: Problem) -> bool:
     return True
 
 
-def _recount(service: TaskService, problem: Problem) -> None:
+def _recount(service: TaskService, problem: Problem) -> bool:
     """Add what the counts were wrong by, where those of former lanes are kept.
 
-    Others go on counting meanwhile: by how much it was wrong does not change.
+    Others go on counting meanwhile: by how much it was wrong does not change, unless
+    somebody else has corrected it.
     """
-    wrong = tuple(problem.seen[status] for status in STATUSES)
-    service._lanes._retired = add_up([service._lanes._retired, wrong])
+    found, retired = problem.seen
+    if service._lanes._retired != retired:
+        return False
+    wrong = tuple(found[status] for status in STATUSES)
+    service._lanes._retired = add_up([retired, wrong])
+    return True
 
 
 def _let_go(service: TaskService, jobid: int | None) -> bool:
