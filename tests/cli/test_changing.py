@@ -163,6 +163,7 @@ def test_retry_all(
     assert done("retry", "-d", file, "--all") == "6 jobs queued again.\n"
     assert ERROR not in statuses().values()
     assert refused("retry", "-d", file, "--all", 3).startswith("Error: Which jobs?")
+    assert "--task goes with --all" in refused("retry", "-d", file, "--task", "x", 2)
 
 
 @pytest.mark.parametrize("command", [["retry", "--all"], ["clean", "-y"]])

@@ -106,10 +106,10 @@ def _resolve(uri: str) -> tuple[Callable[[], Any], dict[str, Any]]:
     try:
         make, arguments = zodburi.resolve_uri(uri)
     except zodburi.NoResolverForScheme:
-        names = sorted(e.name for e in entry_points(group="zodburi.resolvers"))
+        names = {e.name for e in entry_points(group="zodburi.resolvers")}
         raise Problem(
             f"--database: {shown(uri)!r} is of no kind that is installed; there are "
-            f"{listed([*names, 'postgresql'])}."
+            f"{listed(sorted({*names, *POSTGRES}))}."
         ) from None
     return make, arguments
 

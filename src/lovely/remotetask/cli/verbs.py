@@ -110,6 +110,8 @@ def retry(access: Access, jobids: Sequence[int], all: bool, task: str | None) ->
     """Queue jobs again that are in error or cancelled."""
     if all == bool(jobids):
         raise Problem("Which jobs? Give their ids, or --all.")
+    if task and not all:
+        raise Problem("--task goes with --all, not with ids. Nothing was changed.")
     if all:
         click.echo(f"{number(_retry_all(access, task), 'job')} queued again.")
         return
