@@ -12,6 +12,7 @@ import click
 from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, on_service
 from lovely.remotetask.cli.text import printable
+from lovely.remotetask.cli.values import Seconds
 from lovely.remotetask.errors import NotInstalled
 
 
@@ -64,7 +65,7 @@ from lovely.remotetask.errors import NotInstalled
 @click.option(
     "--refresh",
     metavar="SECONDS",
-    type=click.FloatRange(min=1),
+    type=Seconds(1),
     default=5.0,
     show_default=True,
     help="How often pages look for news.",
