@@ -11,6 +11,7 @@ import click
 
 from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, on_service
+from lovely.remotetask.errors import NotInstalled
 
 
 @click.command(cls=Command)
@@ -43,6 +44,11 @@ from lovely.remotetask.cli.options import Command, on_service
     multiple=True,
     help="Let jobs of this task be added over the API.  May be repeated.",
 )
+@click.option(
+    "--metrics",
+    is_flag=True,
+    help="Show metrics for Prometheus too, at /metrics; needs the extra metrics.",
+)
 @on_service(write=True, tasks=True)
 def dashboard(
     access: Access,
@@ -52,6 +58,7 @@ def dashboard(
     users: str | None,
     allow_changes: bool,
     tasks: Sequence[str],
+    metrics: bool,
 ) -> None:
     """Serve the dashboard on this machine, until Ctrl-C or SIGTERM.
 
@@ -76,9 +83,19 @@ def dashboard(
                 authentication=BasicAuthentication(users) if users else None,
                 allow_changes=allow_changes,
                 tasks=tasks,
+                metrics=_metrics_of(access) if metrics else None,
             )
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _metrics_of(access: Access) -> Any:
+    """The application that shows metrics.  Raise NotInstalled."""
+    try:
+        from lovely.remotetask.metrics import make_app
+    except ModuleNotFoundError as error:
+        raise NotInstalled("--metrics", "metrics") from error
+    return make_app(access.db, list(access.path))
 
 
 def _interrupt(signum: int, frame: Any) -> None:

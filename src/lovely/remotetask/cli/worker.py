@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lovely.remotetask.cli.options import (
     opened_for,
     with_options,
 )
+from lovely.remotetask.cli.problems import Problem
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import listed, number
 from lovely.remotetask.cli.values import Retention
@@ -249,8 +250,17 @@ def _metrics(access: Access, host: str, port: int | None) -> Iterator[None]:
         from lovely.remotetask import metrics
     except ModuleNotFoundError as error:
         raise NotInstalled("--metrics-port", "metrics") from error
-    with metrics.serve(access.db, list(access.path), port=port, host=host):
-        log.info("metrics are served on http://%s:%d/metrics", host, port)
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    with ExitStack() as stack:
+        served = metrics.serve(access.db, list(access.path), port=port, host=host)
+        try:
+            stack.enter_context(served)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Problem(
+                f"--metrics-port: {where} can't be used: {reason}."
+            ) from error
+        log.info("metrics are served on http://%s/metrics", where)
         yield
 
 
