@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import transaction
+from ZEO.Exceptions import ClientDisconnected
 
 from lovely.remotetask import processor, pruning
 from lovely.remotetask.interfaces import COMPLETED, ERROR, QUEUED
@@ -528,3 +529,23 @@ def test_what_fails_is_told(
         wait_until(lambda: ask(db, lambda s: s.count(COMPLETED)) == 1)
         assert ask(db, lambda s: s.workers)[0].identity == worker.identity
     assert caplog.text.count("jobs could not be removed") == 1
+
+
+def test_an_outage_is_told_by_others(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Where the storage fails, the processor says so, once, and begins anew."""
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.01)
+    monkeypatch.setattr(processor, "ERROR_WAIT", 0.01)
+    tried: list[int] = []
+
+    def fail(step: Any) -> Any:
+        tried.append(1)
+        raise ClientDisconnected
+
+    monkeypatch.setattr(pruning.Step, "__call__", fail)
+    with processing(service):
+        wait_until(lambda: len(tried) > 3)
+    assert "the storage fails, trying again" in caplog.text
+    assert "could not be removed" not in caplog.text
+    assert "Traceback" not in caplog.text

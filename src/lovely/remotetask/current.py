@@ -52,7 +52,7 @@ class Run:
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        #: What its log records carry.
+        #: What its log records carry; before it begins, as far as it is known.
         self.context: Mapping[str, Any] = {}
 
     def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
@@ -133,6 +133,8 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
 
 
 _current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
+#: Also before and after the task, until the run is committed.
+_around: ContextVar[Run | None] = ContextVar("lovely.remotetask.run", default=None)
 
 
 def describe(service: TaskService, job: Job) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def describe(service: TaskService, job: Job) -> dict[str, Any]:
 
 def context() -> Mapping[str, Any]:
     """What log records of the run in this thread carry; nothing if there is none."""
-    run = _current.get()
+    run = _current.get() or _around.get()
     return {} if run is None else run.context
 
 
@@ -175,6 +177,16 @@ def wrapped(run: Run) -> Iterator[None]:
         for wrapper in wrappers:
             stack.enter_context(wrapper(run))
         yield
+
+
+@contextmanager
+def telling(run: Run) -> Iterator[None]:
+    """Within, log records are of this run, or of one within it."""
+    token = _around.set(run)
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 @contextmanager

@@ -301,7 +301,7 @@ class Session:
             queued = [found.jobid for found in rescued if not found.failed]
             failed = [found.jobid for found in rescued if found.failed]
             self._recorder.lost(len(failed), self.environment.stamp())
-            _tell(JobsRescued(self._name, queued, failed))
+            self._tell(JobsRescued(self._name, queued, failed))
 
     def prune(self) -> bool:
         """Remove some of what need not be kept; whether there was anything.
@@ -371,7 +371,8 @@ class Session:
 
     def _thread(self, key: int) -> Thread:
         """What this thread runs the jobs of a worker with."""
-        return Thread(self.jar, self.oid, key, self.manager, self._report)
+        name = "/".join(self._path)
+        return Thread(self.jar, self.oid, key, self.manager, name, self._report)
 
     def _report(self, ended: RunEnded) -> None:
         """A run has ended, and that is committed."""
@@ -385,7 +386,16 @@ class Session:
                 ended.ran,
                 extra={**ended.context, "seconds": ended.ran, "waited": ended.waited},
             )
-        _tell(ended)
+        self._tell(ended)
+
+    def _tell(self, event: JobsRescued | RunEnded) -> None:
+        """Tell subscribers of what is committed; what they raise is logged."""
+        try:
+            notify(event)
+        except Exception:
+            tags = event.context if isinstance(event, RunEnded) else {}
+            name = "/".join(self._path)
+            log.exception("%s: error in a subscriber to %r", name, event, extra=tags)
 
     def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
         """Commit something with what has been counted; if it can't be, keep that."""
@@ -408,11 +418,3 @@ class Session:
         except BaseException:
             forget(self.jar)
             raise
-
-
-def _tell(event: object) -> None:
-    """Tell subscribers of something that is committed; what they raise is logged."""
-    try:
-        notify(event)
-    except Exception:
-        log.exception("error in a subscriber to %r", event)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
 
@@ -55,7 +56,8 @@ class Upkeep:
     def prune(self, session: Session) -> bool:
         """Index and remove some jobs, if it is time; whether there may be more.
 
-        Whatever goes wrong, the worker goes on without.  Raise WorkerLost.
+        Whatever goes wrong, the worker goes on without.  Raise WorkerLost, or what
+        the storage raises when it fails.
         """
         try:
             return session.catch_up() or session.prune()
@@ -65,7 +67,9 @@ class Upkeep:
             if str(error) != self._complaint:
                 log.error("%s: no jobs are removed: %s", self._name, error)
             self._complaint = str(error)
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                raise
             if not is_closed(session.connection.db()):
                 log.exception("%s: jobs could not be removed", self._name)
         finally:
