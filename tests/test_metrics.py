@@ -285,6 +285,18 @@ def test_nothing_is_zero(service: Any, runs: CollectorRegistry) -> None:
         assert value(runs, "runs_total", task="echo", outcome=outcome) == 0
 
 
+def test_nobody_asks(
+    service: Any, runs: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are counted, and not kept, also where nobody asks for their number."""
+    monkeypatch.setattr(metrics, "AT_ONCE", 2)
+    [counted] = [s for s in zope.event.subscribers if isinstance(s, Runs)]
+    run(service, "echo", "echo", "echo")
+    assert len(counted._runs) == 1
+    assert value(runs, "runs_total", task="echo", outcome="completed") == 3
+    assert len(counted._runs) == 0
+
+
 def test_too_many_tasks(
     service: Any, runs: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
