@@ -515,6 +515,21 @@ def test_a_bad_retention_is_told_once(
     assert "service: no jobs are removed" in caplog.text
 
 
+def test_a_clock_that_is_ahead(
+    service: Any, db: Any, clocks: Clocks, session: Session
+) -> None:
+    """A worker whose clock is ahead of the storage's removes nothing too early."""
+    clocks.now = clocks.storage
+    fill(service, "echo")
+    keep(service, completed=Keep(age=LATER))
+    wait(clocks, LATER / 2)
+    clocks.now += 1_000_000
+    assert prune(session, db) == [1]
+    clocks.now -= 1_000_000
+    wait(clocks, LATER)
+    assert prune(session, db) == [0]
+
+
 def test_what_fails_is_told(
     service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
