@@ -337,6 +337,7 @@ class _Families:
         """Add what one service tells."""
         counts = {status: service.count(status) for status in STATUSES}
         look, now = service.processing, service.environment.time()
+        heard = health.storage_time(service)
         states = Counts(state for _, state in look.workers)
         for status, number in counts.items():
             self.jobs.add_metric([name, status], number)
@@ -344,7 +345,7 @@ class _Families:
             self.workers.add_metric([name, state], states[state])
         for worker, _ in look.workers:
             if worker.heartbeat is not None:
-                age = max(0.0, now - worker.heartbeat.timestamp())
+                age = max(0.0, heard - worker.heartbeat.timestamp())
                 self.heartbeat.add_metric([name, worker.identity], age)
         since = now if look.oldest is None else look.oldest.timestamp()
         self.oldest.add_metric([name], max(0.0, now - since))

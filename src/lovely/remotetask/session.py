@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from persistent.timestamp import TimeStamp
+from ZODB.utils import z64
 from zope.event import notify
 
 from lovely.remotetask.claims import Rescued
@@ -35,7 +37,7 @@ from lovely.remotetask.states import (
 )
 from lovely.remotetask.times import Clock
 from lovely.remotetask.timetable import follow
-from lovely.remotetask.workers import Lease, Watch, Worker, is_held
+from lovely.remotetask.workers import Lease, Pulse, Watch, Worker, is_held
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -89,6 +91,9 @@ class Session:
             self.close()
             raise
         self._watch = Watch()
+        #: How many seconds this machine's clock is ahead of the storage's, or, below
+        #: zero, behind it, as far as that is sure.
+        self.ahead = 0
         self._pruner = Pruner()
         #: Whether it is known of all jobs which are in error.
         self._caught_up = False
@@ -132,13 +137,23 @@ class Session:
 
         What was counted meanwhile is written with it.
         """
+        pulse, begun = Pulse(), 0.0
 
         def work(service: TaskService, rows: Rows) -> None:
+            nonlocal pulse, begun
             worker = self._record(service, self.own_key if key is None else key)
-            worker.pulse.beats += 1
-            write(worker.pulse, rows, self.environment.stamp())
+            pulse, begun = worker.pulse, self.environment.time()
+            pulse.beats += 1
+            if pulse.ahead != self.ahead:
+                pulse.ahead = self.ahead
+            write(pulse, rows, self.environment.stamp())
 
         self._recording(work)
+        if pulse._p_serial != z64:
+            storage_time = TimeStamp(pulse._p_serial).timeTime()
+            # At some time in between, both clocks were read.
+            least, most = begun - storage_time, self.environment.time() - storage_time
+            self.ahead = round(max(least, min(most, 0.0)))
 
     def claim(
         self,

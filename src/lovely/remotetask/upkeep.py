@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.current import Progress, Run
+from lovely.remotetask.environment import SET_BACK
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
 from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
@@ -29,7 +30,7 @@ class Upkeep:
         self._name = name
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
-        self._stalled = False
+        self._stalled = self._differs = False
         #: What was last wrong with the service's retention.
         self._complaint = ""
 
@@ -52,6 +53,18 @@ class Upkeep:
                 seconds,
             )
         self._stalled = stalled
+
+    def notice_clock(self, session: Session) -> None:
+        """Say so, once, if this machine's clock is not what the storage's is."""
+        differs = abs(session.ahead) > SET_BACK
+        if differs and not self._differs:
+            log.warning(
+                "%s: the clocks of this machine and of the storage differ by %d "
+                "seconds: what waits for a time may run too early or too late",
+                self._name,
+                abs(session.ahead),
+            )
+        self._differs = differs
 
     def prune(self, session: Session) -> bool:
         """Index and remove some jobs, if it is time; whether there may be more.

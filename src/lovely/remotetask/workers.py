@@ -91,6 +91,9 @@ class Pulse(Persistent):
     """A worker's heartbeat: that it is written says all."""
 
     beats = 0
+    #: How many seconds the clock of the worker's machine is ahead of the storage's, as
+    #: far as that is sure; whole ones.
+    ahead = 0
     #: How far its jobs are: (fraction, message) by id.
     progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
     #: What became of its runs: in this minute, and before.
