@@ -421,8 +421,8 @@ def make_app(db: Any, *paths: Sequence[str]) -> Application:
     """A WSGI application that shows the metrics of services and of this process.
 
     ``db`` is a ZODB.DB, ``paths`` are those of services in it, each a list of names.
-    It answers to GET under any path, and tells names of tasks and numbers; who may
-    ask is up to whoever mounts it.  Raise InvalidArgument or InvalidType.
+    It answers to GET under any path, and tells names of tasks and hosts, and numbers;
+    who may ask is up to whoever mounts it.  Raise InvalidArgument or InvalidType.
     """
     app: Application = make_wsgi_app(_shown(db, paths))
     return app
