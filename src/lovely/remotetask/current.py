@@ -179,14 +179,17 @@ def wrapped(run: Run) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def telling(run: Run) -> Iterator[None]:
+class telling:  # noqa: N801 - used as a function
     """Within, log records are of this run, or of one within it."""
-    token = _around.set(run)
-    try:
-        yield
-    finally:
-        _around.reset(token)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = _around.set(self._run)
+
+    def __exit__(self, *raised: object) -> None:
+        _around.reset(self._token)
 
 
 @contextmanager
