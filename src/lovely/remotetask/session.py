@@ -137,12 +137,12 @@ class Session:
 
         What was counted meanwhile is written with it.
         """
-        pulse, begun = Pulse(), 0.0
+        pulse, before = Pulse(), 0.0
 
         def work(service: TaskService, rows: Rows) -> None:
-            nonlocal pulse, begun
+            nonlocal pulse, before
             worker = self._record(service, self.own_key if key is None else key)
-            pulse, begun = worker.pulse, self.environment.time()
+            pulse, before = worker.pulse, self.environment.time()
             pulse.beats += 1
             if pulse.ahead != self.ahead:
                 pulse.ahead = self.ahead
@@ -152,7 +152,7 @@ class Session:
         if pulse._p_serial != z64:
             storage_time = TimeStamp(pulse._p_serial).timeTime()
             # At some time in between, both clocks were read.
-            least, most = begun - storage_time, self.environment.time() - storage_time
+            least, most = before - storage_time, self.environment.time() - storage_time
             self.ahead = round(max(least, min(most, 0.0)))
 
     def claim(
