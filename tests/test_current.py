@@ -19,6 +19,7 @@ from lovely.remotetask.errors import (
     JobCancelled,
     JobTimeout,
     NotInTask,
+    UnknownJob,
 )
 from lovely.remotetask.events import JobCancelled as JobCancelledEvent
 from lovely.remotetask.session import Session
@@ -331,6 +332,40 @@ def test_progress_is_visible(service: Any, db: Any) -> None:
         more.set()
         wait_for_status(db, jobid, "completed")
         assert ask(db, lambda s: s.progress(jobid)) is None
+
+
+def test_since_when_it_runs(service: Any, db: Any, gate: Gate) -> None:
+    """Others see when a running job began, from the next heartbeat on."""
+    service.processorArguments = {"heartbeat": 0.02, "lease": 60}
+    jobid = service.add("wait")
+    transaction.commit()
+    assert service.runningSince(jobid) is None
+    with processing(service):
+        began = wait_until(lambda: ask(db, lambda s: s.runningSince(jobid)))
+        gate.opened.set()
+        wait_for_status(db, jobid, "completed")
+        assert ask(db, lambda s: s.runningSince(jobid)) is None
+    assert ask(db, lambda s: s.jobs[jobid].started) == began
+
+
+def test_since_when_it_runs_again(service: Any, db: Any) -> None:
+    """What a heartbeat told of one attempt is not taken for the next one's."""
+    session, jobid = claimed(db, service, "fail")
+    session.beat(began={jobid: session.environment.stamp()})
+    assert ask(db, lambda s: s.runningSince(jobid)) is not None
+    session.run(jobid, session.own_key)
+    transaction.begin()
+    assert service.retry(jobid)
+    transaction.commit()
+    assert session.claim(session.own_key, 1).jobs == [jobid]
+    assert ask(db, lambda s: s.runningSince(jobid)) is None
+    session.beat()  # it only shows that the worker lives
+    session.beat(began={jobid: session.environment.stamp()})
+    assert ask(db, lambda s: s.runningSince(jobid)) is not None
+    session.leave()
+    session.close()
+    with pytest.raises(UnknownJob):
+        ask(db, lambda s: s.runningSince(77))
 
 
 def test_long_messages_are_cut(service: Any) -> None:

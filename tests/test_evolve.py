@@ -180,7 +180,9 @@ def test_a_processor_waits_for_the_conversion(
     service._version = 0
     transaction.commit()
     with processing(service):
-        wait_until(lambda: "DatabaseTooOld" in caplog.text)
+        wait_until(lambda: "service can't be processed: Task service" in caplog.text)
+        own = [r.levelname for r in caplog.records if r.name == "lovely.remotetask"]
+        assert own == ["ERROR"]
         with versions.evolving(), db.transaction() as connection:
             found = connection.root()["service"]
             assert found.getStatus(jobid) == "queued"

@@ -65,6 +65,7 @@ LAYERS = [
 #: Above the core, which never imports them; nor do they import each other, but for
 #: the command.  Each with what it may import besides what the core may.
 EXTRAS: dict[str, set[str]] = {
+    "annotations": {"zope.annotation"},
     "testing": set(),
     "xmlrpc": {"zope.publisher", "zope.security"},
     "browser": {

@@ -245,6 +245,18 @@ def test_by_text(service: Any, text: str) -> None:
     assert all_ids(service, status=COMPLETED, text=text) == []
 
 
+def test_by_a_text_that_is_seen(service: Any) -> None:
+    """Who may not see all of an error does not find what they do not see."""
+    failed = some_of_each(service)[ERROR]
+    seen = {
+        "runtimeerror": lambda error: error,
+        "traceback": lambda error: error.partition("Traceback")[0],
+    }
+    found = [all_ids(service, text=text, seen=seen[text]) for text in seen]
+    assert found == [all_ids(service, text="runtimeerror"), []]
+    assert set(failed) <= set(found[0])
+
+
 def test_an_empty_text_is_none(service: Any) -> None:
     """An empty text does not choose."""
     jobid = service.add("echo")

@@ -14,7 +14,10 @@ import ZODB
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import StorageError
 
+from lovely.remotetask import session
+from lovely.remotetask.processing import make_processor
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.sites import find_service
 from tests.support import (
     ask,
     in_thread,
@@ -129,13 +132,51 @@ def test_a_read_only_database(path: str, tasks: None, caplog: Any) -> None:
     db.close()
 
 
-def test_no_service_at_the_path(db: Any, caplog: Any) -> None:
-    """A processor without a service says so, and looks again until it is there."""
+def test_a_service_that_is_removed(db: Any, service: Any, caplog: Any) -> None:
+    """Its jobs are not run any more; another service in its place is processed."""
+    service.processorArguments = {"waitTime": 0.01, "heartbeat": 0.05}
+    first = service.add("echo")
+    transaction.commit()
+    root = db.open().root()
+    processor = make_processor(service, db, ["service"])
+    thread = threading.Thread(target=processor)
+    thread.start()
+    try:
+        wait_until(lambda: ask(db, lambda s: s.getStatus(first)) == "completed")
+        transaction.begin()
+        root["other"] = root.pop("service")
+        transaction.commit()
+        wait_until(lambda: "no task service at 'service'" in caplog.text)
+        transaction.begin()
+        assert (root["other"].workers, processor.threads) == ([], [])
+        jobid = root["other"].add("echo", 1)
+        transaction.commit()
+        second = put_service(db).add("echo", 2)
+        transaction.commit()
+        wait_until(lambda: ask(db, lambda s: s.getStatus(second)) == "completed")
+        assert ask(db, lambda s: s.getStatus(jobid), "other") == "queued"
+    finally:
+        processor.stop()
+        thread.join(20)
+
+
+def test_no_service_at_the_path(
+    db: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor without a service says so, once, and looks until it is there."""
+    looks: list[Any] = []
+
+    def look(root: Any, path: Any) -> Any:
+        looks.append(path)
+        return find_service(root, path)
+
+    monkeypatch.setattr(session, "find_service", look)
     processor = SimpleProcessor(db, ["later"], waitTime=0.01)
     thread = threading.Thread(target=processor)
     thread.start()
     try:
-        wait_until(lambda: "no task service at 'later'" in caplog.text)
+        wait_until(lambda: len(looks) > 3)
+        assert caplog.text.count("no task service at 'later'") == 1
         register("echo", str)
         service = put_service(db, "later")
         jobid = service.add("echo", 5)

@@ -27,6 +27,15 @@ def test_defaults() -> None:
     assert remotetask.Keep is Keep
 
 
+def test_nobody_changes_the_defaults() -> None:
+    """They are those of all services: only a service of its own gets others."""
+    default = remotetask.TaskService().retention
+    with pytest.raises(TypeError, match="item assignment"):
+        default[ERROR] = Keep()  # type: ignore[index]
+    assert repr(default).startswith("Retention({'completed': Keep(age=2592000.0")
+    assert pickle.loads(pickle.dumps(default)) == default
+
+
 def test_a_value() -> None:
     """A Keep is a value: equal to another one, and the same after a reload."""
     keep = Keep(age=1.5, number=10)

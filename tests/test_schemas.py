@@ -59,6 +59,12 @@ class ISmallPicture(IPicture):
     width = zope.schema.Int(title="Width", max=10)
 
 
+class IPaint(Interface):
+    """A schema with a choice whose vocabulary nothing provides."""
+
+    colour = zope.schema.Choice(title="Colour", vocabulary="colours")
+
+
 GOOD: dict[str, Any] = {"width": 10, "name": "a"}
 
 #: A schema, a value, and what the error tells: fields and reasons.
@@ -78,6 +84,8 @@ BAD: list[tuple[Any, Any, dict[str, str]]] = [
     (IPicture, SimpleNamespace(width=0, name="a"), {"width": "too small"}),
     (IPicture, PersistentMapping(GOOD, width=0), {"width": "too small"}),
     (ISmallPicture, GOOD | {"width": 12}, {"width": "too big (the bound is 10)"}),
+    (IPaint, {"colour": "red"}, {"colour": "without vocabulary named 'colours'"}),
+    (IPaint["colour"], "red", {"": "without vocabulary named 'colours'"}),
     (zope.schema.Int(min=1), 0, {"": "too small"}),
     (zope.schema.List(value_type=zope.schema.Int()), ["a"], {"": "wrong type"}),
 ]

@@ -43,6 +43,18 @@ def test_namespace_has_no_init() -> None:
     assert not (ROOT / "src" / "lovely" / "__init__.py").exists()
 
 
+def test_what_others_have_written_is_licensed() -> None:
+    """The licence of what is shipped and not our own is named, and its text shipped."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    foreign = [name for name in tracked_files() if ".min." in name]
+    assert foreign == ["src/lovely/remotetask/web/static/htmx.min.js"]
+    (files,) = re.findall(r"^license-files = \[(.*)\]$", text, re.MULTILINE)
+    names = re.findall(r'"(.*?)"', files)
+    assert names == ["LICENSE", foreign[0].replace(".min.js", ".LICENSE.txt")]
+    assert all((ROOT / name).is_file() for name in names)
+    assert 'license = "ZPL-2.1 AND 0BSD"' in text
+
+
 def test_readme_has_two_commands() -> None:
     """The README gives a command for the demonstration and one for the tests."""
     demo, tests = readme_commands()

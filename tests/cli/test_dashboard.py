@@ -36,12 +36,16 @@ def port() -> int:
 def test_dashboard(uri: str, tmp_path: Path) -> None:
     """It says where it is, shows the jobs, and ends when it is told to."""
     log = tmp_path / "log"
-    words = ["dashboard", "-d", uri, *SETUP, "--port", 0, "--metrics"]
-    with started(log, *words) as running:
+    shown = ["--mask", "^n$", "--metrics", "--title", "Evening", "--refresh", 9]
+    with started(log, "dashboard", "-d", uri, *SETUP, "--port", 0, *shown) as running:
         found = wait_until(
             lambda: re.search(r"^(http://\S+) shows /tasks", running.log)
         )
-        assert "no [red]luck[/red]" in get(f"{found[1]}jobs/2")
+        page = get(f"{found[1]}jobs/2")
+        assert "no [red]luck[/red]" in page
+        assert "Evening</title>" in page
+        assert "Updates every 9 s" in get(found[1])
+        assert get(f"{found[1]}api/v1/jobs/1").count('"n": "********"') == 2
         assert 'remotetask_up{service="tasks"} 1.0' in get(f"{found[1]}metrics")
         assert running.end(signal.SIGTERM) == 0, running.log
     assert "Traceback" not in running.log
@@ -94,6 +98,11 @@ def test_dashboard_without_its_extra(
     assert "pip install 'lovely.remotetask[web]'" in line
 
 
+def test_dashboard_with_a_bad_mask(file: Path) -> None:
+    """What is no regular expression is refused."""
+    assert "mask: " in refused("dashboard", "-d", file, "--mask", "(")
+
+
 def test_metrics_of_a_worker(uri: str, tmp_path: Path, port: int) -> None:
     """With --metrics-port a worker shows its metrics."""
     options = ["--metrics-port", port]
@@ -126,3 +135,4 @@ def test_metrics_without_their_extra(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     line = refused(*words, "-d", file, *SETUP)
     assert "pip install 'lovely.remotetask[metrics]'" in line
+    assert "[metrics]" in refused("dashboard", "-d", file, "--metrics")

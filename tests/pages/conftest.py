@@ -1,10 +1,15 @@
-"""A real application for the pages and for XML-RPC, in this process."""
+"""A real application for the pages and for XML-RPC, in this process; a browser.
+
+Pictures of the pages go to the directory that REMOTETASK_PICTURES names.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
@@ -27,6 +32,8 @@ from lovely.remotetask import TaskService
 from lovely.remotetask.interfaces import ITask, ITaskService
 from tests.pages.site import configure
 from tests.support import PATIENCE, fail, register
+from tests.web.browser import Browser as Chromium
+from tests.web.browser import chromium
 
 #: The service's address, below that of the server.
 PATH = "/news/tasks"
@@ -141,6 +148,32 @@ def address(app: Application) -> Iterator[str]:
     # It runs as long as it has a socket; closing them is left to its own thread.
     server.trigger.pull_trigger(lambda: close_all(server._map, ignore_all=True))
     thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="package")
+def chrome() -> Iterator[Chromium]:
+    """A browser."""
+    with chromium() as browser:
+        browser.command("Network.enable")
+        yield browser
+
+
+def sign_in(browser: Chromium, user: str) -> None:
+    """Have a browser's user; what it has kept of another one is forgotten."""
+    browser.driver.delete_all_cookies()
+    browser.look(1280)
+    browser.complaints()
+    password = b64encode(f"{user}:{user}".encode()).decode()
+    headers = {"Authorization": f"Basic {password}"}
+    browser.command("Network.setExtraHTTPHeaders", headers=headers)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures go."""
+    folder = Path(os.environ.get("REMOTETASK_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class Caller:

@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 import transaction
+from zope.annotation.interfaces import IAttributeAnnotatable
+from zope.interface import alsoProvides
+from zope.publisher.browser import BrowserView
+from zope.securitypolicy.interfaces import IPrincipalPermissionManager
+from zope.site.folder import Folder
 
 from lovely.remotetask import TaskService
 from lovely.remotetask.browser.actions import ACTIONS
@@ -76,6 +81,38 @@ def refusal(user: str | None) -> int:
     return 401 if user is None else 403
 
 
+#: By what a page is for: the ways to such objects.
+WAYS = {"ITaskService": [""], "IJob": ["1/", "2/"], "ICronJob": ["2/"]}
+
+#: Those that only an application, or nobody, asks for by its address.
+NO_PAGES = {"remotetask-frame", "remotetask-nojob"}
+
+
+def pages_in(registered: dict[str, Any]) -> dict[str, set[str]]:
+    """The browser pages of the package that are registered, by what they are for."""
+    found: dict[str, set[str]] = {}
+    adapters = registered["_adapter_registrations"].items()
+    for (needed, _, name), (factory, *_) in adapters:
+        bases = getattr(factory, "__mro__", ())
+        ours = any(base.__module__.startswith("lovely.remotetask.") for base in bases)
+        if ours and BrowserView in bases:
+            found.setdefault(needed[0].__name__, set()).add(name)
+    return found
+
+
+def test_no_page_is_forgotten(configured: dict[str, Any]) -> None:
+    """Each page that is registered is one of those that are tried here."""
+    found = pages_in(configured)
+    found = {what: names - NO_PAGES for what, names in found.items()}
+    assert found.pop("Interface") == set()
+    for what, names in found.items():
+        addresses = {f"{way}{name}" for way in WAYS[what] for name in names}
+        assert addresses <= PAGES.keys()
+    forms = {page.rpartition("/")[2] for page, _ in FORMS}
+    # Only these have no form.
+    assert {name for names in found.values() for name in names} == forms | {"detail"}
+
+
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("page", PAGES)
 def test_pages(app: Application, page: str, user: str | None) -> None:
@@ -99,6 +136,32 @@ def test_changes(app: Application, user: str | None) -> None:
         answer = client.post(f"{PATH}/{page}", data, status=refusal(user))
         assert "Nothing was changed" not in answer.text  # the token was not why
     assert state(app) == before
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods(app: Application, method: str) -> None:
+    """Pages are asked for with GET, HEAD and POST; nothing else tells or changes."""
+    before = state(app)
+    token = token_of(app.get("jobs.html"))
+    for user in USERS:
+        client = app.client(user)
+        client.set_cookie("__csrftoken__", token)
+        for page in PAGES:
+            query = f"__csrftoken__={token}&CANCEL_ALL=1&REMOVE=1&form.hour=4"
+            address = f"{PATH}/{page}?{query}"
+            answer = client.request(address, method=method, expect_errors=True)
+            assert answer.status_code in {401, 403, 404, 405}
+            assert "secret" not in answer.text
+    assert state(app) == before
+
+
+def test_nobody_learns_by_head(app: Application) -> None:
+    """HEAD tells as little as GET does."""
+    for page, permission in PAGES.items():
+        for user, granted in USERS.items():
+            status = 200 if permission in granted else refusal(user)
+            answer = app.client(user).head(f"{PATH}/{page}", status=status)
+            assert b"secret" not in answer.body
 
 
 def test_viewers_see_no_buttons(app: Application) -> None:
@@ -178,7 +241,7 @@ def test_the_cookie_is_kept_from_scripts(app: Application) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        *("add", "jobs", "clean", "process", "startProcessing", "remotetask-frame"),
+        *("add", "jobs", "clean", "process", "startProcessing", *sorted(NO_PAGES)),
         *("0", "3", "-1", "9" * 30, "1/input", "1/error", "1/_status"),
         *("1/editjob", "2/nix"),
     ],
@@ -188,6 +251,36 @@ def test_nothing_else_is_there(app: Application, page: str) -> None:
     before = state(app)
     app.get(page, status=404)
     assert state(app) == before
+
+
+@pytest.mark.parametrize("page", ["0", "3", "9" * 18, "3/job.html", "3/editjob"])
+def test_jobs_that_are_not_there(app: Application, page: str) -> None:
+    """The page says so; who may not see jobs does not learn which there are."""
+    for user, granted in USERS.items():
+        if "View" in granted:
+            answer = app.get(page, user, status=404)
+            assert f"There is no job {page.partition('/')[0]}" in answer.html.h1.text
+            assert answer.html.find("a", string="To the jobs") is not None
+        else:
+            there, gone = (
+                app.get(wanted, user, status=refusal(user)).text
+                for wanted in (page.replace(page.partition("/")[0], "2"), page)
+            )
+            assert there == gone
+
+
+def test_grants_of_a_site(app: Application) -> None:
+    """What is granted in a site holds for the services there, and their jobs."""
+    root = app.connection.root()["Application"]
+    alsoProvides(root["news"], IAttributeAnnotatable)
+    grants = IPrincipalPermissionManager(root["news"])
+    grants.grantPermissionToPrincipal("lovely.remotetask.View", "users.stranger")
+    root["other"] = other = Folder()
+    other["tasks"] = TaskService()
+    transaction.commit()
+    for page, permission in PAGES.items():
+        app.get(page, "stranger", status=200 if permission == "View" else 403)
+    app.client("stranger").get("/other/tasks/jobs.html", status=403)
 
 
 def test_a_service_below_the_site_manager(app: Application) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import transaction
+from bs4 import BeautifulSoup
 from zope.interface import Interface
-from zope.schema import Choice, Field, Int, TextLine
+from zope.schema import Bytes, Choice, Field, Int, List, TextLine
 
 from lovely.remotetask import SimpleTask
 from lovely.remotetask.browser.widgets import parse_numbers
@@ -29,7 +30,7 @@ class IPicture(Interface):
 class IOdd(Interface):
     """An input with a field that has no widget."""
 
-    anything = Field(title="Anything", required=False)
+    anything = Field(title="Anything")
 
 
 def provide_with(name: str, schema: Any) -> None:
@@ -89,39 +90,74 @@ def test_kinds(app: Application, fields: dict[str, str], shown: str) -> None:
         assert kept in {value, f"{value}.0"}
 
 
+def wrong(page: str) -> dict[str, str]:
+    """What a page says beside its fields, by their labels; '' is what is above."""
+    html = BeautifulSoup(page, "html.parser")
+    found = {f.label.text: f.select_one(".error").text for f in html.select(".wrong")}
+    above = [said.text for said in html.find_all(role="alert")]
+    assert above
+    return found or {"": above[0]}
+
+
+MINUTES, DAYS = "Minutes", "Days of the month"
+
+
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    ("fields", "where", "reason"),
     [
-        ({"hour": "24"}, "From 0 to 23, not 24."),
-        ({"dayOfMonth": "0"}, "From 1 to 31, not 0."),
-        ({"month": "13"}, "From 1 to 12, not 13."),
-        ({"minute": "x"}, "'x' is no number, no range"),
-        ({"minute": "5-1"}, "'5-1' names nothing."),
-        ({"minute": "*/0"}, "'*/0' names nothing."),
-        ({"dayOfMonth": "31", "month": "2"}, "never comes"),
-        ({"hour": "1", "every": "60"}, "Give one kind of schedule"),
-        ({"cron": "nix"}, "nix"),
-        ({"hour": "1", "timezone": "Mars/Olympus"}, "Mars/Olympus"),
-        ({"every": "0"}, "every"),
-        ({"delay": "-1"}, "delay"),
-        ({"every": "soon"}, "soon"),
-        ({"hour": "1", "input": "{"}, "This is no JSON"),
-        ({"hour": "1", "input": "[" * 5000}, "This is no JSON"),
-        ({"hour": SCRIPT}, "is no number"),
-        ({}, "At least one"),
+        ({"hour": "24"}, "Hours", "From 0 to 23, not 24."),
+        ({"hour": "9" * 5000}, "Hours", "is no number"),
+        ({"dayOfMonth": "0"}, DAYS, "From 1 to 31, not 0."),
+        ({"month": "13"}, "Months", "From 1 to 12, not 13."),
+        ({"minute": "x"}, MINUTES, "'x' is no number, no range"),
+        ({"minute": "5-1"}, MINUTES, "'5-1' names nothing."),
+        ({"minute": "*/0"}, MINUTES, "'*/0' names nothing."),
+        ({"dayOfMonth": "31", "month": "2"}, DAYS, "never comes"),
+        ({"hour": "1", "every": "60"}, "", "Give one kind of schedule"),
+        ({"every": "60", "delay": "60"}, "", "Give one kind of schedule"),
+        ({"cron": "nix"}, "Expression", "'nix' has 1 fields"),
+        ({"cron": "0 0 30 2 *"}, "Expression", "never matches"),
+        ({"hour": "1", "timezone": "Mars/Olympus"}, "Time zone", "'Mars/Olympus'"),
+        ({"cron": "* * * * *", "timezone": "../x"}, "Time zone", "'../x'"),
+        ({"every": "0"}, "Every", "From 1 second to the year 9999, not 0"),
+        ({"every": "inf"}, "Every", "not inf"),
+        ({"every": "1e308"}, "Every", "not 1e+308"),
+        ({"delay": "-1"}, "Once, after", "not -1.0"),
+        ({"delay": "nan"}, "Once, after", "not nan"),
+        ({"every": "soon"}, "Every", "Invalid floating point data"),
+        ({"hour": "1", "input": "{"}, "Input", "This is no JSON"),
+        ({"hour": "1", "input": "[" * 5000}, "Input", "This is no JSON"),
+        ({"hour": "1", "input": "1" * 5000}, "Input", "This is no JSON"),
+        ({"hour": SCRIPT}, "Hours", "is no number"),
+        ({"cron": SCRIPT}, "Expression", SCRIPT[:7]),
+        ({"hour": "1", "timezone": SCRIPT}, "Time zone", SCRIPT),
+        ({}, "", "At least one"),
     ],
+    ids=lambda value: str(value)[:40],
 )
-def test_bad_input(app: Application, fields: dict[str, str], reason: str) -> None:
-    """What makes no sense is said beside the field; what was typed stays."""
+def test_bad_input(
+    app: Application, fields: dict[str, str], where: str, reason: str
+) -> None:
+    """What makes no sense is said beside its field; what was typed stays."""
     browser = fill(app, task="echo", **fields)
     browser.getControl(name="form.actions.add").click()
     assert "addcronjob.html" in browser.url
-    text = browser.contents.replace("&#x27;", "'")
-    assert reason in text
-    assert SCRIPT not in text
+    assert SCRIPT not in browser.contents
+    [(label, said)] = wrong(browser.contents).items()
+    assert label == where
+    assert reason in said
     for name, value in fields.items():
         kept = browser.getControl(name=f"form.{name}").value
-        assert kept in {value, f"{value}.0"}
+        assert kept in {value, f"{value}.0", value.replace("1e308", "1e+308")}
+    assert app.service.count() == 0
+
+
+@pytest.mark.parametrize("name", ["minute:list", "every:list", "input.x:record"])
+def test_odd_values(app: Application, name: str) -> None:
+    """What is no text is left out: no field of ours sends it."""
+    fields = {"form.task": "echo", f"form.{name}": "1"}
+    page = app.press("addcronjob.html", "form.actions.add", **fields)
+    assert "At least one" in wrong(page.text)[""]
     assert app.service.count() == 0
 
 
@@ -130,8 +166,10 @@ def test_no_task(app: Application) -> None:
     browser = fill(app, hour="1")
     browser.getControl(name="form.actions.add").click()
     assert "Required input is missing" in browser.contents
-    fields = {"form.task": "gone", "form.hour": "1"}
-    assert app.press("addcronjob.html", "form.actions.add", **fields).status_code == 200
+    for fields in ({"form.task": "gone"}, {}):
+        fields["form.hour"] = "1"
+        page = app.press("addcronjob.html", "form.actions.add", **fields)
+        assert wrong(page.text).keys() == {"Task"}
     assert app.service.count() == 0
 
 
@@ -158,9 +196,38 @@ def test_schemas_without_widgets(app: Application, schema: Any) -> None:
     """Where there is no widget for a field, the input is given as JSON."""
     provide_with("odd", schema)
     given = '{"anything": 1}' if schema is IOdd else "1"
-    browser = fill(app, task="odd", hour="1", input=given)
+    browser = fill(app, task="odd", hour="1", input='"nothing like it"')
+    browser.getControl(name="form.actions.add").click()
+    [(label, said)] = wrong(browser.contents).items()
+    assert label == "Input"
+    assert "does not meet" in said
+    browser.getControl(name="form.input").value = given
     browser.getControl(name="form.actions.add").click()
     assert app.service.jobs[1].input in ({"anything": 1}, 1)
+
+
+class IBundle(Interface):
+    """An input with what makes forms hard."""
+
+    names = List(title="Names", value_type=TextLine(title="Name"))
+    scan = Bytes(title="Scan", required=False)
+    fixed = TextLine(title="Fixed", readonly=True)
+
+
+def test_lists_and_files(app: Application) -> None:
+    """Several values are typed one by one; a file is sent; all fields are there."""
+    provide_with("bundle", IBundle)
+    browser = app.browser("addcronjob.html?form.task=bundle")
+    for number, name in enumerate(("Ann", SCRIPT)):
+        browser.getControl(name="taskinput.names.add").click()
+        browser.getControl(name=f"taskinput.names.{number}.").value = name
+    scan = browser.getControl(name="taskinput.scan")
+    scan.add_file(b"\0scan", "text/plain", f"{SCRIPT}.txt")
+    browser.getControl(name="taskinput.fixed").value = "once"
+    browser.getControl(name="form.hour").value = "1"
+    browser.getControl(name="form.actions.add").click()
+    given = app.service.jobs[1].input
+    assert given == {"names": ["Ann", SCRIPT], "scan": b"\0scan", "fixed": "once"}
 
 
 def test_edit(app: Application) -> None:
@@ -205,6 +272,18 @@ def test_bad_edit(app: Application, fields: dict[str, str]) -> None:
     assert 'role="alert"' in browser.contents
     job = app.service.jobs[1]
     assert (job.hour, job.month, job.scheduledFor) == ((3,), (), due)
+
+
+def test_edit_what_is_over(app: Application) -> None:
+    """A cron job that somebody has cancelled meanwhile keeps its schedule."""
+    app.service.addCronJob("echo", hour=3)
+    transaction.commit()
+    browser = fill(app, "1/editjob", hour="4")
+    app.service.cancel(1)
+    transaction.commit()
+    browser.getControl(name="form.actions.apply").click()
+    assert "This job is over" in wrong(browser.contents)[""]
+    assert app.service.jobs[1].hour == (3,)
 
 
 def test_cancel(app: Application) -> None:

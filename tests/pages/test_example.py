@@ -1,14 +1,11 @@
-"""The example of the documentation as it is started, and in a browser.
-
-Pictures of the pages go to the directory that REMOTETASK_PICTURES names.
-"""
+"""The example of the documentation as it is started, and in a browser."""
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,16 +14,22 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from xmlrpc.client import ProtocolError, ServerProxy
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from selenium.common.exceptions import StaleElementReferenceException
 
+from tests.pages.conftest import sign_in
 from tests.programs import ROOT, Program
 from tests.support import wait_until
-from tests.web.browser import Browser, chromium
+from tests.web.browser import Browser
 
 EXAMPLE = ROOT / "docs" / "examples" / "zope"
 
@@ -116,45 +119,26 @@ def tasks(address: str) -> Iterator[Any]:
     with client(address) as server:
         for number in range(25):
             server.add("word count", f"some words <b>and</b> {number}")
+        server.add("word count", "W" * 2000)
+        server.add("divide", {"M" * 500: "W" * 500})
         server.add("divide", {"a": 1, "b": 0})
         server.add("letter", {"to": "Ann", "text": "Hello!"})
         server.add("echo", "waits", True)
         server.addCronJob("echo", "nightly", {"hour": 3, "minute": [0, 30]})
         server.addCronJob("echo", "often", {"every": 3600})
         running = server.add("report", 200)
-        wait_until(lambda: server.count("completed") == 26)
-        wait_until(lambda: server.count("error") == 1)
+        wait_until(lambda: server.count("completed") == 27)
+        wait_until(lambda: server.count("error") == 2)
         yield server
         server.cancel(running)
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    """A browser whose user is the admin, and which runs no scripts."""
-    with chromium() as browser:
-        browser.command("Network.enable")
-        password = base64.b64encode(b"admin:admin").decode()
-        headers = {"Authorization": f"Basic {password}"}
-        browser.command("Network.setExtraHTTPHeaders", headers=headers)
-        yield browser
-
-
 @pytest.fixture
 def browser(chrome: Browser) -> Browser:
-    """The same, without cookies."""
-    chrome.driver.delete_all_cookies()
-    chrome.look(1280)
+    """A browser without cookies, whose user is the admin, and which runs no scripts."""
+    sign_in(chrome, "admin")
     chrome.scripts(on=False)
-    chrome.complaints()
     return chrome
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures go."""
-    folder = Path(os.environ.get("REMOTETASK_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def texts(browser: Browser, selector: str) -> list[str]:
@@ -174,23 +158,84 @@ def ids(browser: Browser) -> list[int]:
     return [int(text) for text in texts(browser, "td.id")]
 
 
-def test_the_command_is_that_of_the_readme() -> None:
-    """README.rst gives one command that starts the example, and those with ZEO."""
+def commands() -> list[str]:
+    """What README.rst says to type."""
     text = (EXAMPLE / "README.rst").read_text(encoding="utf-8")
-    assert "\n    python serve.py\n" in text
-    assert "\n    python serve.py zeo-web.conf\n" in text
-    assert "\n    python worker.py zeo-worker.conf\n" in text
+    return re.findall(r"^    ((?:\.venv/bin/|python3|mkdir).*)$", text, re.MULTILINE)
+
+
+def job_with(browser: Browser, text: str) -> int:
+    """The id of the job that the page shows with a text."""
+    see(browser, "tbody tr", text)
+    rows = zip(ids(browser), texts(browser, "tbody tr"), strict=True)
+    return next(jobid for jobid, row in rows if text in row)
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    """What is started here is what README.rst says."""
+    install = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+    assert commands() == [
+        f"{install} && .venv/bin/python serve.py",
+        "mkdir -p var && .venv/bin/runzeo -a 127.0.0.1:9100 -f var/Data.fs",
+        ".venv/bin/python serve.py zeo-web.conf",
+        ".venv/bin/python worker.py zeo-worker.conf",
+    ]
+
+
+def needs(requirement: Requirement, found: set[tuple[str, str]]) -> None:
+    """Note what a requirement brings: names of distributions, with extras."""
+    for extra in requirement.extras or {""}:
+        key = canonicalize_name(requirement.name), extra
+        if key not in found:
+            found.add(key)
+            for text in requires(requirement.name) or ():
+                other = Requirement(text)
+                if other.marker is None or other.marker.evaluate({"extra": extra}):
+                    needs(other, found)
+
+
+def test_the_requirements_are_complete() -> None:
+    """A fresh environment gets this package, and all that the example imports."""
+    text = (EXAMPLE / "requirements.txt").read_text(encoding="utf-8")
+    own, *others = [line for line in text.splitlines() if not line.startswith("#")]
+    # Of this name there is an older package on PyPI.
+    assert own == "-e ../../..[zope]"
+    assert (EXAMPLE / "../../../pyproject.toml").is_file()
+    found: set[tuple[str, str]] = set()
+    for line in ("lovely.remotetask[zope]", *others):
+        needs(Requirement(line), found)
+    code = "".join(path.read_text("utf-8") for path in EXAMPLE.glob("*.py"))
+    zcml = "".join(path.read_text("utf-8") for path in EXAMPLE.glob("*.zcml"))
+    imported = {
+        *re.findall(r'include package="([\w.]+)"', zcml),
+        *re.findall(r"^(?:from|import) (zope[\w.]+|waitress)", code, re.MULTILINE),
+        "ZEO",
+    }
+    installed = {name for name, _ in found}
+    for name in imported:
+        parts = name.split(".")
+        prefixes = {".".join(parts[: n + 1]) for n in range(len(parts))}
+        assert installed & {*map(canonicalize_name, prefixes)}, name
 
 
 def test_users(address: str, tasks: Any) -> None:
     """Each user may do what the configuration says."""
     with client(address, "editor") as editor, client(address, "viewer") as viewer:
         assert editor.cancel(10**6) is True
-        assert viewer.count("error") == 1
+        assert viewer.count("error") == 2
         with pytest.raises(ProtocolError, match="401"):
             viewer.add("echo")
     with ServerProxy(address) as nobody, pytest.raises(ProtocolError, match="401"):
         nobody.count()
+
+
+@pytest.mark.parametrize("way", ["", "/news", "/news/"])
+def test_the_way_in(address: str, way: str) -> None:
+    """The root of the server leads to the jobs, where one has to log in."""
+    with pytest.raises(HTTPError) as caught:
+        urlopen(address.replace("/news/tasks", way), timeout=20)
+    with caught.value as answer:
+        assert (answer.url, answer.code) == (address, 401)
 
 
 def test_inputs_are_checked(tasks: Any) -> None:
@@ -210,9 +255,8 @@ def test_list(address: str, tasks: Any, browser: Browser) -> None:
     browser.one("a[rel=prev]").click()
     wait_until(lambda: ids(browser) == first)
     browser.one(".counts .status-error").click()
-    wait_until(lambda: len(ids(browser)) == 1)
-    [failed] = ids(browser)
-    see(browser, "tbody tr", "division by zero")
+    wait_until(lambda: len(ids(browser)) == 2)
+    failed = job_with(browser, "division by zero")
     browser.one("input[name=find]").send_keys(str(failed))
     browser.one(".filter input[type=submit]").click()
     see(browser, "pre.traceback", "in divide")
@@ -302,26 +346,39 @@ def test_looks(
 ) -> None:
     """Every page fits into the window, on a desk, at night and on a phone."""
     browser.scripts(on=True)
-    browser.driver.get(f"{address}/jobs.html?status=error")
-    [failed] = ids(browser)
     browser.driver.get(f"{address}/jobs.html?status=cronjob")
     cron = ids(browser)[0]
+    browser.driver.get(f"{address}/jobs.html?status=error")
+    error = job_with(browser, "division by zero")
+    long = job_with(browser, "MMMMM")
     pages = {
         "jobs": "jobs.html",
+        "times": "jobs.html?order=-created",
         "errors": "jobs.html?status=error",
-        "error": str(failed),
+        "error": str(error),
+        "long": str(long),
         "cronjob": str(cron),
         "edit": f"{cron}/editjob",
         "add": "addcronjob.html?form.task=letter",
         "done": "jobs.html?done=CLEAN_ALL&n=12345&from=0-1",
+        "none": "jobs.html?text=nowhere",
     }
     width, dark = LOOKS[look]
-    for name, page in pages.items():
-        browser.look(width, dark=dark)
-        browser.driver.get(f"{address}/{page}")
+
+    def take(name: str) -> None:
         assert browser.run("return document.documentElement.scrollWidth") <= width
         browser.look(width, min(browser.height(), HIGHEST), dark=dark)
         browser.picture(pictures / f"zope-{name}-{look}.png")
+
+    for name in pages if look != "night" else ("jobs", "error", "done"):
+        browser.look(width, dark=dark)
+        browser.driver.get(f"{address}/{pages[name]}")
+        take(name)
+    browser.driver.get(f"{address}/addcronjob.html")
+    browser.one("input[name='form.hour']").send_keys("25")
+    browser.one("input[name='form.actions.add']").click()
+    see(browser, ".wrong .error", "From 0 to 23, not 25.")
+    take("wrong")
     assert browser.complaints() == []
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from enum import Enum
 from typing import Any
 
 import pytest
 import transaction
+from persistent import Persistent
 
 from lovely.remotetask import current
 from lovely.remotetask.states import STATUSES
@@ -68,10 +71,102 @@ def test_attempts(app: Application) -> None:
     assert page.html.find("script") is None
 
 
+class Odd:
+    """What looks like a script."""
+
+    def __repr__(self) -> str:
+        return SCRIPT
+
+
+def test_everything_is_text(app: Application) -> None:
+    """Nothing that is shown of a job is taken for HTML, wherever it stands."""
+    error = type(SCRIPT, (Exception,), {})
+
+    def work(input: Any) -> Any:
+        raise error(SCRIPT)
+
+    register(SCRIPT, work)
+    register("odd", lambda input: {SCRIPT: Odd()})
+    service = app.service
+    service.addCronJob(SCRIPT, Odd(), every=60)
+    service.runNow(1)
+    jobid = service.add("odd", Odd())
+    transaction.commit()
+    app.run()
+    app.service.jobs[jobid].principal = f"users.{SCRIPT}"
+    transaction.commit()
+    assert app.statuses() == {1: "cronjob", 2: "completed"}
+    assert app.get("1").html.find("td", class_="why").text == SCRIPT
+    for page in ("1", "2", "jobs.html", "1/editjob", "addcronjob.html"):
+        shown = app.get(page)
+        assert shown.html.find("script") is None
+        assert "&lt;script&gt;" in shown.text or page == "1/editjob"
+
+
+class Lost:
+    """What is gone by the time that its job is looked at."""
+
+
+class Kept(Persistent):
+    """What lies in the database by itself."""
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (None, "None"),
+        (b"\xff<b>", r"b'\xff<b>'"),
+        ("\0\x1b[31m\ud800", r"'\x00\x1b[31m\ud800'"),
+        (10**5000, "(int, can't be shown: ValueError)"),
+        ([[[[[[[[1]]]]]]]], "[[[[[[...]]]]]]"),
+        (len, "<built-in function len>"),
+        (datetime(2026, 1, 31, tzinfo=timezone.utc), "datetime.datetime(2026, 1, 31"),
+        (float("nan"), "nan"),
+        (Lost(), "<broken tests.pages.test_job.Lost instance>"),
+        (Kept(), "<tests.pages.test_job.Kept object"),
+    ],
+    ids=lambda value: str(type(value)),
+)
+def test_odd_inputs(
+    app: Application, monkeypatch: pytest.MonkeyPatch, given: Any, shown: str
+) -> None:
+    """Whatever was put into a job, its page and the list are shown."""
+    app.add("echo", given)
+    monkeypatch.delattr(f"{__name__}.Lost")
+    app.db.cacheMinimize()
+    app.connection.cacheMinimize()
+    assert shown in app.get("1").html.find("pre").text
+    assert app.get("jobs.html").html.find("td", class_="id").text == "1"
+
+
+class Colour(Enum):
+    """What stands in a job, and is not of the application any more."""
+
+    RED = "red"
+
+
+def test_what_can_not_be_loaded(
+    app: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages with a job that can't be loaded say so, and the log says which it is."""
+    app.add("echo", Colour.RED)
+    for _ in range(20):
+        app.add("echo")
+    monkeypatch.setitem(globals(), "Colour", Enum("Colour", {"BLUE": "blue"}))
+    app.db.cacheMinimize()
+    app.connection.cacheMinimize()
+    for page in ("1", "jobs.html?order=id", "jobs.html?task=none"):
+        answer = app.get(page, status=500)
+        assert "Something can't be read" in answer.html.h1.text
+        assert answer.html.find("a", class_="service") is not None
+    assert "'red' is not a valid Colour" in caplog.text
+    assert app.get("21").status_code == 200
+
+
 def test_long_values(app: Application) -> None:
     """What is very long is cut, and does not make the page large."""
     app.add("fail", "x" * 1_000_000)
-    app.add("echo", list(range(1_000_000)))
+    app.add("echo", list(range(100_000)))
     app.run()
     for jobid in (1, 2):
         assert len(app.get(str(jobid)).body) < 150_000
@@ -111,6 +206,33 @@ def test_cron_verbs(app: Application) -> None:
     assert "by hand" in page.html.find("table").text
     assert "completed" in page.html.find("table").text
     assert page.html.find("a", string="Change when it runs") is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "missed", "overlap"),
+    [
+        ({}, "one run makes up for all", "the next is left out"),
+        (
+            {"missed": "all", "overlap": "queue"},
+            "each is made up for",
+            "the next waits",
+        ),
+        (
+            {"missed": "skip", "grace": 90},
+            "are left out; one may be 1 min 30 s late",
+            "the next is left out",
+        ),
+    ],
+)
+def test_policies(
+    app: Application, policy: dict[str, Any], missed: str, overlap: str
+) -> None:
+    """A cron job shows what becomes of runs that can't begin in time."""
+    app.service.addCronJob("echo", every=3600, **policy)
+    transaction.commit()
+    shown = facts(app.get("1"))
+    assert shown["Missed runs"] == missed
+    assert shown["While it still runs"] == overlap
 
 
 def test_what_is_too_late(app: Application) -> None:

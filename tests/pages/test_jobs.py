@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import transaction
+from ZODB.ActivityMonitor import ActivityMonitor
+from ZODB.POSException import ConflictError
 from zope.component.globalregistry import base
 from zope.interface import Interface
 from zope.publisher.browser import BrowserView
@@ -15,9 +17,10 @@ from zope.publisher.interfaces.browser import IDefaultBrowserLayer
 from zope.security.checker import NamesChecker, defineChecker, undefineChecker
 
 from lovely.remotetask import EchoTask, TaskService
-from lovely.remotetask.browser import sweep
+from lovely.remotetask.browser import bytime, sweep
 from lovely.remotetask.interfaces import IJob, ITask
 from tests.pages.conftest import PATH, Application, token_of
+from tests.support import register
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -79,14 +82,76 @@ def test_sort(many: Application) -> None:
     assert ids(many.get("jobs.html?order=-created")) == list(range(45, 25, -1))
 
 
-def test_times_are_in_order(app: Application) -> None:
-    """By time, jobs of several producers are in the order in which they came."""
-    ours = [app.add("echo") for _ in range(2)]
-    for jobid, seconds in zip(ours, (20, 10), strict=True):
-        app.service.jobs[jobid]._created = seconds
+def from_page_to_page(app: Application, query: str, rel: str = "next") -> list[Any]:
+    """The pages from one on, by their links."""
+    pages = [app.get(f"jobs.html?{query}")]
+    while pages[-1].html.find("a", {"rel": rel}) is not None:
+        pages.append(app.get(f"jobs.html?{link(pages[-1], rel)}"))
+        assert len(pages) < 50
+    return pages
+
+
+@pytest.fixture
+def beside(app: Application) -> list[int]:
+    """Ids of jobs that two producers added in turn, two at each time."""
+    service = app.service
+    for _ in range(90):
+        service.add("echo")
+    for number, job in enumerate(service.jobs.values()):
+        job._created = 10 * (number % 45 // 2)
     transaction.commit()
-    assert ids(app.get("jobs.html?order=created")) == ours[::-1]
-    assert ids(app.get("jobs.html?order=-created")) == ours
+    return sorted(service.jobs, key=lambda i: (service.jobs[i]._created, i))
+
+
+@pytest.mark.parametrize("order", ["created", "-created"])
+@pytest.mark.parametrize("window", [1000, 100])
+def test_times_are_in_order(
+    app: Application,
+    beside: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    window: int,
+) -> None:
+    """By time, jobs are in the order in which they came, also from page to page."""
+    monkeypatch.setattr(bytime, "WINDOW", window)
+    expected = beside if order == "created" else beside[::-1]
+    pages = from_page_to_page(app, f"order={order}")
+    assert [len(ids(page)) for page in pages] == [20, 20, 20, 20, 10]
+    assert [jobid for page in pages for jobid in ids(page)] == expected
+    back = from_page_to_page(app, link(pages[-1], "prev"), "prev")
+    assert [ids(page) for page in back] == [ids(page) for page in pages[-2::-1]]
+    app.add("echo")  # moves nothing
+    second = app.get(f"jobs.html?{link(pages[0], 'next')}")
+    assert ids(second) == ids(pages[1])
+
+
+@pytest.mark.parametrize("order", ["created", "-created"])
+def test_times_among_many(
+    app: Application, beside: list[int], monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """Where there are more than can be sorted, each job still comes once."""
+    monkeypatch.setattr(bytime, "WINDOW", 32)
+    pages = from_page_to_page(app, f"order={order}")
+    shown = [ids(page) for page in pages]
+    assert sorted(jobid for page in shown for jobid in page) == sorted(beside)
+    for page in shown:
+        assert page == [i for i in beside[:: -1 if order[0] == "-" else 1] if i in page]
+    back = from_page_to_page(app, link(pages[-1], "prev"), "prev")
+    seen = {jobid for page in back for jobid in ids(page)}
+    assert seen == set(beside) - {*shown[-1]}
+
+
+def test_a_page_by_time_is_kept(app: Application, beside: list[int]) -> None:
+    """After a change the same page is shown, also if its jobs are not wanted now."""
+    first = app.get("jobs.html?order=created&status=queued")
+    browser = app.browser(f"jobs.html?{link(first, 'next')}")
+    shown = [str(i) for i in beside[20:40]]
+    browser.getLink(url="all=1").click()
+    assert browser.getControl(name="jobs:list").value == shown
+    browser.getControl("Cancel selected").click()
+    assert "20 jobs were cancelled" in browser.contents
+    options = browser.getControl(name="jobs:list").options
+    assert options == [str(i) for i in beside[40:60]]
 
 
 def test_filters(many: Application) -> None:
@@ -102,6 +167,14 @@ def test_filters(many: Application) -> None:
     assert page.html.find("option", {"selected": True}).text == "fail"
     assert page.html.find("input", {"name": "text"})["value"] == "job 14"
     assert page.html.find("a", {"aria-current": "page"}).text == "6 error"
+
+
+def test_errors(app: Application) -> None:
+    """What went wrong is said with its kind: a KeyError alone names a key."""
+    register("key", {}.__getitem__)
+    app.add("key", "colour")
+    app.run()
+    assert app.get("jobs.html").html.find(class_="why").text == "KeyError: 'colour'"
 
 
 def test_counts(many: Application) -> None:
@@ -126,6 +199,8 @@ def test_find_by_id(many: Application) -> None:
     [
         *("status=gone", "start=x", "size=-1", "size=0", "size=99999999", "order=nix"),
         *("back=7", "start=" + "9" * 40, "start=0", "task=a&task=b", "find=x", "n=-4"),
+        *(f"order=created&{more}" for more in ("after=x", "after=1-", "after=1-2-3")),
+        *("order=created&back=1&start=0", "order=-created&back=1", "all=1&back=1"),
         *("done=nix&from=1-1", "done=CLEAN_ALL&from=x", "text=%00%ff", "status=%3Cb"),
     ],
 )
@@ -144,6 +219,34 @@ def test_a_long_search(app: Application) -> None:
     page = app.get("jobs.html?task=upper")
     assert "None of the 1000 jobs that were looked at" in page.text
     assert ids(app.get(f"jobs.html?{link(page, 'next')}")) == [1]
+
+
+def loads_of(app: Application, query: str) -> int:
+    """How many records a page loads from the storage, if nothing is cached."""
+    app.db.cacheMinimize()
+    app.db.setActivityMonitor(monitor := ActivityMonitor())
+    app.get(f"jobs.html?{query}")
+    return sum(loads for _, loads, _ in monitor.log)
+
+
+def test_loads_do_not_grow(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked for, a page loads as much from many jobs as from few."""
+    monkeypatch.setattr(bytime, "WINDOW", 300)
+    service = app.service
+    service.add("fail", "x")
+    service.process()
+    queries = ("", "order=id", "order=-created", "order=created", "start=200")
+    queries += ("status=queued", "status=error", "status=completed", "task=none")
+    loaded = []
+    for more in (1_100, 3_000):
+        for _ in range(more):
+            service.add("echo")
+        transaction.commit()
+        loaded.append({query: loads_of(app, query) for query in queries})
+    few, many = loaded
+    assert {query for query in queries if many[query] > few[query] + 30} == set()
+    assert few["start=200"] > 20
+    assert many[""] < 150
 
 
 def test_selected(app: Application) -> None:
@@ -182,6 +285,32 @@ def test_odd_selections(app: Application, jobs: Any) -> None:
     app.add("echo")
     page = app.press("jobs.html", "CANCEL", **{"jobs:list": jobs}).follow()
     assert "1 job was cancelled" in page.text
+
+
+@pytest.mark.parametrize("field", ["jobs.a:record", "jobs:int", "jobs:float"])
+def test_no_selections(app: Application, field: str) -> None:
+    """What is no text selects nothing."""
+    app.add("echo")
+    page = app.press("jobs.html", "CANCEL", **{field: "1"}).follow()
+    assert "No jobs were selected." in page.text
+    assert app.statuses() == {1: "queued"}
+
+
+def test_a_task_that_is_gone(app: Application) -> None:
+    """Jobs whose task is not registered any more are shown, found and removed."""
+    register("gone", str)
+    app.add("gone", "x", retry=0)
+    base.unregisterUtility(provided=ITask, name="gone")
+    browser = app.browser()
+    assert "gone" in browser.getControl(name="task").options
+    browser.getControl(name="task").value = ["gone"]
+    browser.getControl("Show").click()
+    assert browser.getControl(name="jobs:list").options == ["1"]
+    app.run()
+    browser.getLink(url="/news/tasks/1").click()
+    assert "Task does not exist" in browser.contents
+    browser.getControl("Remove").click()
+    assert app.statuses() == {}
 
 
 def test_select_all(app: Application) -> None:
@@ -246,6 +375,45 @@ def test_batches(many: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     browser.getControl("Remove all").click()
     assert "45 jobs were removed." in browser.contents
     assert len(many.service.jobs) == 0
+
+
+def test_batches_that_are_disturbed(
+    many: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a conflict only that batch is begun again; each job is counted once."""
+    monkeypatch.setattr(sweep, "BATCH", 10)
+    cancel, disturbed = TaskService.cancel, [35, 31]
+
+    def cancel_too(service: Any, jobid: int) -> None:
+        """Somebody else does what is done here, and is faster."""
+        if jobid in disturbed:
+            disturbed.remove(jobid)
+            with many.db.transaction() as connection:
+                other = connection.root()["Application"]["news"]["tasks"]
+                cancel(other, jobid)
+        cancel(service, jobid)
+
+    monkeypatch.setattr(TaskService, "cancel", cancel_too)
+    page = many.press("jobs.html", "CANCEL_ALL").follow()
+    assert disturbed == []
+    assert "43 jobs were cancelled." in page.text
+    assert set(many.statuses().values()) == {"cancelled"}
+
+
+def test_others_all_the_time(
+    many: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If nothing can be done in time, the page says so, and offers to go on."""
+
+    def disturb(service: Any, jobid: int) -> None:
+        raise ConflictError
+
+    monkeypatch.setattr(sweep, "SECONDS", 0)
+    monkeypatch.setattr(TaskService, "cancel", disturb)
+    page = many.press("jobs.html", "CANCEL_ALL").follow()
+    assert "0 jobs were cancelled." in page.text
+    assert page.html.find("button", string="Go on") is not None
+    assert set(many.statuses().values()) == {"queued"}
 
 
 def test_start_and_stop(app: Application) -> None:

@@ -13,6 +13,7 @@ import pytest
 import transaction
 from zope.interface import Interface
 from zope.schema import Int, TextLine
+from zope.security.proxy import ProxyFactory
 
 from lovely.remotetask import SimpleTask
 from lovely.remotetask.xmlrpc import (
@@ -23,7 +24,7 @@ from lovely.remotetask.xmlrpc import (
     UNKNOWN_TASK,
 )
 from tests.pages.conftest import PATH, Application, Caller
-from tests.support import provide
+from tests.support import provide, register_full
 
 
 class IPicture(Interface):
@@ -125,6 +126,14 @@ def test_cron_job_on_a_date(app: Application, call: Caller) -> None:
     assert app.service.jobs[jobid].scheduledFor == due
 
 
+def nested(depth: int) -> Any:
+    """A list of a list, and so on."""
+    value: Any = "inside"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "code", "reason"),
     [
@@ -152,6 +161,8 @@ def test_cron_job_on_a_date(app: Application, call: Caller) -> None:
         ("addCronJob", ("gone", None, {"hour": 1}), UNKNOWN_TASK, "not exist"),
         ("addCronJob", ("echo",), BAD_ARGUMENT, "At least one"),
         ("addCronJob", ("echo", 1, {"at": DateTime("no date")}), BAD_ARGUMENT, "date"),
+        ("add", ("echo", nested(51)), BAD_ARGUMENT, "deeper than 50 levels"),
+        ("add", ("echo", *range(8)), BAD_ARGUMENT, "too many positional"),
         ("methodHelp", ("gone",), BAD_ARGUMENT, "no method 'gone'"),
         ("methodHelp", ("__init__",), BAD_ARGUMENT, "no method"),
         ("methodSignature", ([],), BAD_ARGUMENT, "no method"),
@@ -253,6 +264,33 @@ def test_inputs_are_plain(app: Application, call: Caller) -> None:
     given = {"when": DateTime("20260131T13:05:09"), "data": [Binary(b"\0")]}
     jobid = call().add("echo", given)
     assert app.service.jobs[jobid].input == {"when": WHEN, "data": [b"\0"]}
+
+
+def test_who_asked(app: Application, call: Caller) -> None:
+    """A job is run for whoever asked for it."""
+    jobid, cron = call("adder").add("echo"), call().addCronJob("echo", 1, {"hour": 1})
+    jobs = app.service.jobs
+    assert jobs[jobid].principal == "users.adder"
+    assert jobs[cron].principal == "users.manager"
+
+
+def test_a_task_may_do_what_its_user_may(app: Application, call: Caller) -> None:
+    """In a job permissions are checked as in a request of whoever asked for it."""
+    register_full("count", lambda service, *_: ProxyFactory(service).count())
+    allowed, refused = call().add("count"), call("adder").add("count")
+    app.run()
+    assert call().getResult(allowed) == 2
+    [attempt] = app.service.jobs[refused].attempts
+    assert attempt.failure.type == "Unauthorized"
+    assert "lovely.remotetask.View" in attempt.failure.message
+
+
+def test_the_deepest_value(app: Application, call: Caller) -> None:
+    """What is taken as an input can be sent as a result."""
+    value = nested(50)
+    jobid = call().add("echo", value)
+    app.run()
+    assert call().getResult(jobid) == value
 
 
 def test_introspection(call: Caller) -> None:

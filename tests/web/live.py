@@ -3,6 +3,9 @@
 It prints the dashboard's address, and ends when its standard input does::
 
     python -m tests.web.live
+
+Below ``/empty`` is that of an empty queue, below ``/night`` that of one that nobody
+works on, and below ``/gone`` that of none.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import ZODB
 from lovely import remotetask
 from lovely.remotetask import history
 from lovely.remotetask.processor import MultiProcessor
-from lovely.remotetask.web import create_server
+from lovely.remotetask.web import make_app, mount
+from lovely.remotetask.web.serving import Server
 from lovely.remotetask.web.store import Store
 
 JOBS = 10_000
@@ -55,11 +59,16 @@ def render(report: Any) -> Any:
         time.sleep(0.05)
 
 
-def service_in(db: Any) -> Any:
-    """A new service in the root of a database."""
-    root = db.open().root()
-    service = root["newsroom"] = remotetask.TaskService()
-    service.__parent__, service.__name__ = root, "newsroom"
+@remotetask.task("archive.collect-everything-that-was-printed-in-the-last-century")
+def collect(pages: Any) -> Any:
+    """Fail, at length."""
+    raise RuntimeError("There is no room left for " + ", ".join(pages * 10))
+
+
+def service_in(root: Any, name: str) -> Any:
+    """A new service."""
+    service = root[name] = remotetask.TaskService()
+    service.__parent__, service.__name__ = root, name
     service.processorFactory = MultiProcessor
     service.processorArguments = {
         "maxThreads": 3,
@@ -95,6 +104,24 @@ def fill(service: Any) -> None:
     transaction.commit()
 
 
+def leave_alone(service: Any) -> None:
+    """Add what nobody works on, with names and texts that are long."""
+    service.stalledAfter = 0.001
+    long = "archive.collect-everything-that-was-printed-in-the-last-century"
+    failed = service.add(long, ["a-very-long-name-of-a-page" * 9, "x"], retry=0)
+    service.process()
+    service.add(long, {"what": ["everything"] * 300}, retry=0)
+    service.add(long, startLater=True)
+    service.addCronJob(
+        long, cron="*/5 1-23/2 1,15 jan-nov mon-fri", timezone="Asia/Tokyo"
+    )
+    service.runNow(
+        service.addCronJob(long, minute=tuple(range(0, 60, 7)), hour=(1, 3, 5))
+    )
+    assert failed == 1
+    transaction.commit()
+
+
 def remember(service: Any) -> None:
     """What became of runs in the hour before: a history as it may have been."""
     now = history.minute_of(int(time.time() * 1_000_000))
@@ -112,11 +139,17 @@ def remember(service: Any) -> None:
 def main() -> None:
     """Serve it until there is nothing more to read."""
     db = ZODB.DB(None)
-    service = service_in(db)
+    root = db.open().root()
+    service = service_in(root, "newsroom")
+    service_in(root, "empty")
+    leave_alone(service_in(root, "night"))
     remember(service)
     fill(service)
     store = Store(db, "newsroom")
-    server = create_server(db, "newsroom", port=0, allow_changes=True, refresh=REFRESH)
+    app = make_app(db, "newsroom", allow_changes=True, refresh=REFRESH)
+    for name in ("empty", "night", "gone"):
+        app = mount(app, f"/{name}", make_app(db, name, refresh=REFRESH))
+    server = Server(app, "127.0.0.1", 0, {})
     serving = threading.Thread(target=server.run)
     serving.start()
     print(server.address, flush=True)

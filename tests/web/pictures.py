@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.programs import ROOT, program
+from tests.support import wait_until
 from tests.web.browser import Browser, chromium
 
 DESKTOP, PHONE = 1280, 390
@@ -28,6 +29,24 @@ PAGES = {
     "workers": "workers",
     "confirmation": "bulk?verb=retry&scope=matching&status=error",
     "problem": "jobs/77777",
+}
+
+#: The same where there is nothing, where nobody works, and where nothing is found.
+#: They are looked at in two ways only.
+MORE_PAGES = {
+    "empty-overview": "empty/",
+    "empty-jobs": "empty/jobs",
+    "empty-queue": "empty/queue",
+    "empty-schedule": "empty/schedule",
+    "empty-workers": "empty/workers",
+    "night-overview": "night/",
+    "night-jobs": "night/jobs",
+    "night-job": "night/jobs/1",
+    "night-queue": "night/queue",
+    "night-schedule": "night/schedule",
+    "no-match": "jobs?text=nothing&task=mail.send",
+    "mistake": "jobs?since=yesterday",
+    "gone": "gone/",
 }
 
 #: Pages that are behind a link of another.
@@ -50,6 +69,8 @@ class Look(NamedTuple):
 
 LOOKS = [Look(width, dark) for width in (DESKTOP, PHONE) for dark in (False, True)]
 
+TWO_LOOKS = [look for look in LOOKS if look.dark == (look.width == PHONE)]
+
 #: The pictures of the documentation.  (A traceback would show where they were made.)
 SHOWN = {
     "dashboard-overview": ("overview", Look(DESKTOP, dark=False)),
@@ -65,9 +86,18 @@ HIGHEST = {DESKTOP: 860, PHONE: 760}
 def visit(browser: Browser, address: str, page: str, look: Look) -> None:
     """Show a page."""
     browser.look(look.width, dark=look.dark)
-    browser.driver.get(address + PAGES[page])
+    browser.driver.get(address + (PAGES | MORE_PAGES)[page])
     if page in BEHIND:
-        browser.driver.get(browser.all(BEHIND[page])[0].get_attribute("href"))
+        # Workers may have just begun.
+        (link, *_) = wait_until(lambda: browser.all(BEHIND[page]))
+        browser.driver.get(link.get_attribute("href"))
+
+
+def wait_for_progress(browser: Browser, address: str) -> None:
+    """Wait until there is something to be seen of the jobs that run."""
+    visit(browser, address, "job-that-runs", SHOWN["dashboard-job"][1])
+    script = "return document.querySelector('progress')?.value ?? 0"
+    wait_until(lambda: browser.run(script) > 40)
 
 
 def pictures(browser: Browser, address: str, directory: Path) -> Iterator[Path]:
@@ -86,7 +116,9 @@ def main() -> None:
     directory = ROOT / "docs" / "images"
     directory.mkdir(exist_ok=True)
     with program("-m", "tests.web.live") as live, chromium() as browser:
-        for path in pictures(browser, live.line(120), directory):
+        address = live.line(120)
+        wait_for_progress(browser, address)
+        for path in pictures(browser, address, directory):
             print(path.relative_to(ROOT), path.stat().st_size, file=sys.stderr)
 
 

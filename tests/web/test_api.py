@@ -20,11 +20,20 @@ def app(db: Any, service: Any) -> TestApp:
     return dashboard(db, allow_changes=True, tasks=["echo", "gone"])
 
 
+def test_semicolons_are_text(app: TestApp, service: Any) -> None:
+    """In an address a semicolon is a part of a text, quoted or not."""
+    service.add("fail", "this; and that")
+    run_all(service)
+    for text in ("this;+and", "this%3B+and"):
+        found = app.get(f"/api/v1/jobs?text={text}&status=error").json
+        assert [job["id"] for job in found["jobs"]] == [1]
+
+
 def test_a_job_from_add_to_removal(app: TestApp, service: Any) -> None:
     """A job is added, seen, run, and removed."""
     answer = api(app, "POST", "/jobs", {"task": "echo", "input": {"a": [1, "ü"]}})
     assert answer.status_int == 201
-    assert answer.location == "http://localhost/api/v1/jobs/1"
+    assert answer.location == "/api/v1/jobs/1"
     assert answer.json["status"] == "queued"
     transaction.begin()
     assert service.jobs[1].input == {"a": [1, "ü"]}
@@ -239,7 +248,7 @@ def test_a_deep_input(app: TestApp, service: Any) -> None:
 
 def test_a_long_body(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is too long is not read."""
-    monkeypatch.setattr("lovely.remotetask.web.api.LONGEST_BODY", 100)
+    monkeypatch.setattr("lovely.remotetask.web.security.LONGEST_BODY", 100)
     api(app, "POST", "/jobs", {"task": "echo", "input": "x" * 100}, status=413)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from webtest import TestApp
 
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.web import BasicAuthentication, make_app, password, remote_user
-from lovely.remotetask.web.authentication import hashed
+from lovely.remotetask.web.authentication import FORWARDED, MOST_WRONG, PAUSE, hashed
+from tests.support import Clocks
 from tests.web.support import dashboard, password_file
 
 PATHS = [
@@ -77,6 +79,48 @@ def test_passwords(guarded: TestApp, name: str, secret: str, status: int) -> Non
     for _ in range(2):
         response = guarded.get("/", status=status)
     assert (f'title="Signed in as {name}"' in response.text) is (status == 200)
+
+
+def test_passwords_can_not_be_tried_for_ever(
+    db: Any, service: Any, passwords: Path
+) -> None:
+    """After many wrong ones, who was let in stays, and others wait, and can again."""
+    password_file(passwords, eva="a pass:word", adam="another")
+    clocks = Clocks()
+    app = dashboard(db, authentication=BasicAuthentication(passwords, clocks))
+
+    def ask(name: str, secret: str, status: int) -> Any:
+        app.authorization = ("Basic", (name, secret))
+        return app.get("/", status=status)
+
+    for _ in range(MOST_WRONG + 1):
+        ask("eva", "a pass:word", 200)  # the right one costs nothing
+    for _ in range(MOST_WRONG):
+        ask("eva", "wrong", 401)
+    ask("eva", "a pass:word", 200)
+    refused = ask("adam", "another", 429)
+    assert int(refused.headers["Retry-After"]) == math.ceil(PAUSE)
+    clocks.advance(PAUSE)
+    ask("adam", "another", 200)
+    ask("eva", "wrong", 401)
+    ask("eva", "wrong", 429)
+    app.get("/api/v1/status", status=429)
+
+
+def test_a_file_that_is_gone(
+    guarded: TestApp, passwords: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If it can't be read again, nobody is let in, nor told where it was."""
+    guarded.authorization = ("Basic", ("eva", "a pass:word"))
+    guarded.get("/")
+    kept = passwords.read_text()
+    passwords.unlink()
+    assert str(passwords) not in guarded.get("/", status=503)
+    assert str(passwords) in caplog.text
+    passwords.write_text("eva:", encoding="utf-8")
+    assert "eva" not in guarded.get("/api/v1/status", status=503)
+    passwords.write_text(kept, encoding="utf-8")
+    guarded.get("/")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +205,14 @@ def test_without_a_policy_it_is_local(
     """Without one, only this machine is let in, by a name of its own."""
     app = TestApp(make_app(db, "service"), extra_environ={"REMOTE_ADDR": address})
     app.get("/", headers={"Host": host}, status=status)
+
+
+@pytest.mark.parametrize("header", FORWARDED)
+def test_a_server_in_front_is_not_local(db: Any, service: Any, header: str) -> None:
+    """What a server at this machine passes on is not taken for this machine's."""
+    app = dashboard(db)
+    app.get("/")
+    app.get("/", headers={header: "10.0.0.7"}, status=403)
 
 
 def test_who_may_change(db: Any, service: Any) -> None:

@@ -20,7 +20,15 @@ from tests.programs import program
 from tests.support import wait_until
 from tests.web.browser import Browser, chromium
 from tests.web.live import JOBS
-from tests.web.pictures import DESKTOP, LOOKS, PAGES, PHONE, Look, visit
+from tests.web.pictures import (
+    DESKTOP,
+    LOOKS,
+    MORE_PAGES,
+    PAGES,
+    TWO_LOOKS,
+    Look,
+    visit,
+)
 
 #: What checks whether pages can be used by everybody.  It is not shipped: npm has it.
 AXE = "axe-core@4.14.1"
@@ -90,24 +98,24 @@ axe.run(document, {resultTypes: ["violations"]}).then((found) => done(
 """
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES])
 def test_pages(
     browser: Browser, address: str, axe: str, pictures: Path, page: str
 ) -> None:
     """Each page can be used by everybody, dark or light, on a desk and on a phone."""
-    for look in LOOKS:
+    for look in LOOKS if page in PAGES else TWO_LOOKS:
         visit(browser, address, page, look)
         width = browser.run("return document.documentElement.scrollWidth")
         assert width <= look.width, "it is wider than the window"
-        if look.dark == (look.width == PHONE):
+        if look in TWO_LOOKS:
             browser.run(axe)
             barriers = browser.driver.execute_async_script(FIND_BARRIERS)
             assert barriers == []
         browser.look(look.width, min(browser.height(), HIGHEST), dark=look.dark)
         browser.picture(pictures / f"{page}-{look}.png")
     complaints = browser.complaints()
-    if page == "problem":
-        complaints = [text for text in complaints if "404" not in text]
+    if page in {"problem", "mistake", "gone"}:
+        complaints = [text for text in complaints if "status of" not in text]
     assert complaints == []
 
 
@@ -122,11 +130,31 @@ def test_a_page_keeps_itself_up_to_date(browser: Browser, address: str) -> None:
     """What a job tells of its progress is seen without loading the page again."""
     visit(browser, address, "job-that-runs", Look(DESKTOP, dark=False))
     browser.run("window.here = true")
-    first = browser.text(".now")
+    first = wait_until(lambda: browser.text(".now .progress"))
     assert "page " in first
-    wait_until(lambda: browser.text(".now") not in {first, ""})
+    wait_until(lambda: browser.text(".now .progress") not in {first, ""})
+    wait_until(lambda: "Running for" in browser.text(".now"))
     assert browser.run("return window.here")
     assert browser.complaints() == []
+
+
+def test_where_nobody_looks_nothing_is_asked(browser: Browser, address: str) -> None:
+    """A page that is hidden rests; shown again, it goes on."""
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+    browser.driver.get(address + "queue")
+    browser.run(
+        "window.due = 0; window.asked = 0;"
+        "document.addEventListener('htmx:before:request', () => { due += 1 });"
+        "document.addEventListener('htmx:after:request', () => { asked += 1 });"
+    )
+    browser.run(hide % "true")
+    begun = browser.run("return [due, asked]")
+    wait_until(lambda: browser.run("return due") >= begun[0] + 3)
+    # One may have been on its way.
+    assert browser.run("return asked") <= begun[1] + 1
+    browser.run(hide % "false")
+    now = browser.run("return asked")
+    wait_until(lambda: browser.run("return asked") > now)
 
 
 def test_updates_are_paused(browser: Browser, address: str) -> None:
@@ -147,7 +175,9 @@ def test_a_job_is_cancelled(browser: Browser, address: str) -> None:
     browser.one(".title .danger").click()
     wait_until(lambda: "Cancel 1 job?" in browser.text())
     browser.one(".confirm button").click()
-    wait_until(lambda: "Cancelled: 1 job." in browser.text())
+    wait_until(
+        lambda: "Cancelled, or asked to stop if it runs: 1 job." in browser.text()
+    )
     wait_until(lambda: "Cancelled" in browser.text(".title"))
     # It is over: nothing is asked any more.
     wait_until(lambda: not browser.all("[data-hx-get]"))
@@ -168,6 +198,26 @@ def test_selected_jobs_are_retried(browser: Browser, address: str) -> None:
     browser.one(".confirm button").click()
     wait_until(lambda: "Queued again: 2 jobs." in browser.text())
     assert "status=error&text=OBSERVER" in browser.driver.current_url
+
+
+def test_what_is_typed_stays(browser: Browser, address: str) -> None:
+    """What somebody is typing into a filter stays, and so does where they type."""
+    browser.driver.get(address + "jobs?status=error")
+    field = browser.one('input[name="text"]')
+    field.send_keys("OBSER")
+    as_of = browser.text(".as-of time")
+    wait_until(lambda: browser.text(".as-of time") != as_of)
+    field.send_keys("VER", Keys.ENTER)
+    wait_until(lambda: "text=OBSERVER" in browser.driver.current_url)
+
+
+def test_what_is_open_stays(browser: Browser, address: str) -> None:
+    """What somebody has opened stays open while the page is kept up to date."""
+    browser.driver.get(address)
+    browser.one("#as-table summary").click()
+    as_of = browser.text(".as-of time")
+    wait_until(lambda: browser.text(".as-of time") != as_of)
+    assert "Tried again" in browser.text("#as-table table")
 
 
 def test_all_on_the_page_are_selected(browser: Browser, address: str) -> None:

@@ -104,7 +104,7 @@ def test_too_late(app: TestApp, service: Any) -> None:
     page = app.get("/jobs/1")
     service.retry(1)
     transaction.commit()
-    assert "Queued again: 0 jobs." in click(page, "/jobs/1/retry")
+    assert "Retry: nothing was done" in click(page, "/jobs/1/retry")
     assert "there is nothing to do" in app.get("/jobs/1/remove")
 
 
@@ -166,7 +166,10 @@ def test_no_more_than_is_bounded(
     page = app.get("/bulk?scope=matching&verb=cancel&status=queued")
     assert "there are more" in page
     page = page.forms[0].submit().follow()
-    assert "Cancelled: 3 jobs. There are more that match." in page
+    assert (
+        "Cancelled, or asked to stop if it runs: 3 jobs. There are more that match."
+        in page
+    )
     transaction.begin()
     assert service.count("cancelled") == 3
     token = token_of(app)

@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import json
+import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -43,6 +44,10 @@ class Plain:
         raise AssertionError("nobody asks it")
 
     __str__ = __repr__
+
+
+class Kind(enum.Enum):
+    TOKEN = 1
 
 
 class Loud(str):
@@ -115,13 +120,50 @@ def test_values_are_trees(value: Any, shown: Any) -> None:
         "Authorization: Bearer s3cret",
         "postgresql://eva:s3cret@host/db",
         ["PASSWORD='s3cret'"],
+        {b"password": "s3cret"},
+        {("eva", "password"): "s3cret"},
+        {Kind.TOKEN: "s3cret"},
+        [("Authorization", "Basic s3cret"), ["x-api-key", "s3cret"]],
+        pathlib.PurePosixPath("/x?token=s3cret"),
+        '{"password": "ab\\"s3cret", "user": "eva"}',
+        r'"{\"password\": \"s3cret\", \"user\": 1}"',
+        r'"{\"password\": \"a\\\"s3cret\"}"',
+        "{'password': b's3cret'}",
+        "login(password=Secret('s3cret'))",
+        "passwords: ['a', 's3cret']",
+        "password=('a', \"s3)cret, s3cret\")",
+        "password => s3cret",
+        "it was cut: {'password': 's3cret",
+        "it was cut: {'password': 's3cret\\",
+        "Cookie: a=b; c=s3cret\r\nHost: x",
+        "{'Cookie': 'a=b; c=s3cret'}",
+        "Authorization: Digest username=eva, response=s3cret",
+        "Authorization: Token s3cret",
+        "redis://:s3cret@host/0",
+        "amqp://eva:p@s3cret@host/0",
     ],
 )
 def test_secrets_are_hidden(value: Any) -> None:
     """What is named like a secret is not shown, wherever it is."""
     shown = json.dumps(Mask().value(value))
-    assert "s3cret" not in shown
+    assert "3cret" not in shown
     assert MASKED in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password: can't be empty, eva", f"password: {MASKED}'t be empty, eva"),
+        ("{'token': 'x', 'user': 'eva'}", "{'token': ********, 'user': 'eva'}"),
+        ("Secret(token='x', user='eva')", "Secret(token=********, user='eva')"),
+        ("Cookie: a=b; c=d\nHost: x", f"Cookie: {MASKED}\nHost: x"),
+        ("the cookies: none", "the cookies: ********"),
+        ("see http://host:80/a@b", "see http://host:80/a@b"),
+    ],
+)
+def test_no_more_is_hidden(text: str, shown: str) -> None:
+    """What follows a secret is shown."""
+    assert Mask().text(text) == shown
 
 
 def test_the_rest_is_shown() -> None:
@@ -136,6 +178,7 @@ def test_patterns_are_chosen() -> None:
     assert mask.value({"IBAN": 1, "password": 2}) == {"IBAN": MASKED, "password": 2}
     assert Mask([]).value({"password": 2}) == {"password": 2}
     assert Mask([]).text("password=2") == "password=2"
+    assert Mask([]).text("Cookie: a") == "Cookie: a"
 
 
 def test_bad_patterns() -> None:
@@ -144,6 +187,8 @@ def test_bad_patterns() -> None:
         Mask(["("])
     with pytest.raises(InvalidType, match="mask"):
         Mask("password")
+    with pytest.raises(InvalidType, match="each pattern"):
+        Mask([b"password"])  # type: ignore[list-item]
 
 
 def test_circles_end() -> None:
@@ -188,10 +233,17 @@ def test_what_is_shown_is_bounded(value: Any) -> None:
         "token" * 8000,
         "a" * 40_000,
         'token="' * 6000,
+        "token=(" * 6000,
+        "token=" + "('\"" * 9000 + "\\",
+        'token="' + "\\" * 40_001,
+        r"token=\"" * 6000 + "\\",
+        "token=" + "a" * 40_000 + "(",
+        "cookie:" * 6000,
+        "x://:" + "a" * 40_000,
         "pwd" + " " * 40_000,
         "x://" * 9000,
     ],
-    ids=["names", "letters", "quotes", "blanks", "addresses"],
+    ids=range(12),
 )
 def test_no_text_takes_long(text: str) -> None:
     """The time that a text takes grows with its length only."""

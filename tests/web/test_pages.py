@@ -6,10 +6,12 @@ import re
 from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import transaction
 from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPFound
 from pyramid.wsgi import wsgiapp2
 from webtest import TestApp
 
@@ -177,7 +179,42 @@ def test_where_a_status_is_rare_it_says_so(
     transaction.commit()
     page = app.get("/jobs?status=start+later")
     assert "None among the 10 jobs that were looked at" in page
+    assert "10 looked at; the next is #6, added 2" in Outline(page.text).text
     assert 'id="job-1"' in page.click("Go on looking")
+
+
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [
+        ("", ["retry", "cancel", "remove"]),
+        ("error", ["retry", "remove"]),
+        ("queued", ["cancel"]),
+        ("completed", ["remove"]),
+    ],
+)
+def test_what_makes_sense_is_offered(
+    app: TestApp, service: Any, status: str, offered: list[str]
+) -> None:
+    """What can be done to many jobs goes by their status."""
+    service.add("echo")
+    service.add("fail")
+    run_all(service)
+    service.add("echo")
+    transaction.commit()
+    text = app.get(f"/jobs?status={status}").text
+    assert re.findall(r'name="verb" value="(\w+)"', text) == offered
+
+
+@pytest.mark.parametrize("text", ["s3c", "token=s3cret"])
+def test_secrets_are_not_found(app: TestApp, service: Any, text: str) -> None:
+    """Nobody finds out what is masked by looking for it."""
+    service.add("fail", "token=s3cret for eva")
+    run_all(service)
+    assert app.get("/api/v1/jobs?text=for+eva").json["jobs"] != []
+    assert app.get("/api/v1/jobs", {"text": text}).json["jobs"] == []
+    assert "No job matches" in app.get("/jobs", {"text": text})
+    asked = {"verb": "retry", "scope": "matching", "text": text}
+    assert "there is nothing to do" in app.get("/bulk", asked)
 
 
 def test_a_job(app: TestApp, service: Any) -> None:
@@ -210,6 +247,12 @@ def test_a_job_that_runs(app: TestApp, db: Any, service: Any) -> None:
     with processing(service):
         page = wait_until(lambda: _page_with(app, "/jobs/1", "a quarter"))
         assert 'value="25"' in page
+        since = r"Running for .*?(a moment|\d+ s)</time>"
+        wait_until(lambda: re.search(since, app.get("/jobs/1").text))
+        assert app.get("/api/v1/jobs/1").json["running_since"] is not None
+        assert re.search(r"attempt 1, for (a moment|\d+ s)", _text(app, "/workers"))
+        assert re.search("Running for longest .*#1 work for", _text(app, "/"))
+        assert re.search(r"#1 work Running .*for (a moment|\d+ s)", _text(app, "/jobs"))
         assert "Attempt 1 is running" in page
         assert 'data-hx-get="/jobs/1"' in page
         assert "a quarter" in app.get("/workers")
@@ -218,6 +261,10 @@ def test_a_job_that_runs(app: TestApp, db: Any, service: Any) -> None:
         service.cancel(1)
         transaction.commit()
         wait_until(lambda: _page_with(app, "/jobs/1", "Completed"))
+
+
+def _text(app: TestApp, path: str) -> str:
+    return Outline(app.get(path).text).text
 
 
 def _page_with(app: TestApp, path: str, text: str) -> str | None:
@@ -267,17 +314,39 @@ def test_schedule(app: TestApp, service: Any) -> None:
     page = Outline(app.get("/schedule").text)
     for words in (
         "every 1 h",
-        "hour 6-8, 12; minute 30 (UTC)",
+        "each day at 06:30, 07:30, 08:30, 12:30 (UTC)",
         "15 3 * * mon-fri (Europe/Berlin)",
         "Paused",
-        "Completed now",
         "in 1 h 59 min",
     ):
         assert words in page.text
+    assert re.search(r"Completed (now|\d+ s ago)", page.text)
     job = Outline(app.get("/jobs/1").text)
     assert "by hand" in job.text
-    assert "once" in Outline(app.get("/jobs/4").text).text
+    assert "once, at 2999-01-01 00:00:00 UTC" in Outline(app.get("/jobs/4").text).text
     assert "None is planned" in app.get("/jobs/2")
+
+
+def test_a_run_that_is_tried_again(app: TestApp, service: Any) -> None:
+    """A job that comes back is listed as such while its run is tried again."""
+    service.addCronJob("fail", every=3600, retry=5)
+    service.addCronJob("echo", at=datetime(2999, 1, 1, tzinfo=timezone.utc))
+    service.runNow(1)
+    run_all(service)
+    assert service.getStatus(1) == "delayed"
+    back, _, waiting = _text(app, "/schedule").partition("Waiting for their time")
+    assert "#1 fail every 1 h Tried again in" in back
+    assert "#2 echo" not in back
+    assert "#1 fail" not in waiting
+    assert "#2 echo" in waiting
+
+
+def test_a_run_that_is_due(app: TestApp, service: Any) -> None:
+    """A cron job that is asked to run, and waits for a worker, is due."""
+    service.addCronJob("echo", every=3600)
+    service.runNow(1)
+    transaction.commit()
+    assert re.search(r"every 1 h Due (now|\d+ s ago)", _text(app, "/schedule"))
 
 
 def test_pages_keep_themselves_up_to_date(app: TestApp) -> None:
@@ -299,7 +368,7 @@ def test_nobody_is_led_elsewhere(app: TestApp, back: str) -> None:
     """Where one comes from is taken for a path of the dashboard only."""
     form = app.get("/").forms[0]
     form["back"] = back
-    assert form.submit("live", value="off").location == "http://localhost/"
+    assert form.submit("live", value="off").location == "/"
 
 
 def test_what_was_done_is_told_in_fixed_words(app: TestApp) -> None:
@@ -375,6 +444,44 @@ def test_mounted(db: Any, service: Any, mounted: Any, address: str) -> None:
     app.get("/admin/queue/jobs/1").forms[0].submit().follow()
     transaction.begin()
     assert service.getStatus(1) == "queued"
+
+
+def test_behind_a_server_that_speaks_https(db: Any, service: Any) -> None:
+    """Nothing leads to HTTP, whatever the dashboard knows of how it is called."""
+    app = dashboard(db, allow_changes=True, authentication=policy)
+    host = {"Host": "queue.example", "Origin": "https://queue.example"}
+    service.add("fail")
+    run_all(service)
+    page = app.get("/jobs/1", headers=host)
+    assert "http://queue.example" not in page.text
+    token = page.forms[0]["csrf_token"].value
+    asked = {"csrf_token": token, "back": "/jobs"}
+    for path in ("/jobs/1/retry", "/live"):
+        location = app.post(path, asked, headers=host).headers["Location"]
+        assert location.startswith("/")
+    assert "Location" not in app.get("/", headers=host).headers
+    elsewhere = app.get("/?login", headers=host).headers["Location"]
+    assert elsewhere == "https://login.example/"
+
+
+def policy(request: Any) -> str:
+    """Everybody is eva."""
+    if "login" in request.GET:
+        raise HTTPFound("https://login.example/")
+    return "eva"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/queue", "/Stra\N{LATIN SMALL LETTER SHARP S}e/a b"]
+)
+def test_any_prefix(db: Any, service: Any, prefix: str) -> None:
+    """A path may have any letters."""
+    app = TestApp(
+        mount(in_front, prefix, make_app(db, "service")), extra_environ=dict(LOCAL)
+    )
+    page = app.get(quote(prefix) + "/jobs")
+    assert all(path.startswith(quote(prefix) + "/") for path in paths_in(page.text))
+    page.forms[len(page.forms) - 1].submit("live", value="off").follow()
 
 
 def test_beside_a_mounted_one(db: Any, service: Any) -> None:

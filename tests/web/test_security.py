@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import transaction
@@ -98,6 +99,106 @@ def test_read_only_forms(
     app.get(address, status=(403, 404))
 
 
+#: What is in the addresses of routes, and what else requests may need.
+PARTS = {"id": "1", "verb": "retry", "subpath": "dashboard.css"}
+FIELDS = {"verb": "retry", "ids": "1", "live": "off"}
+METHODS = ("POST", "PUT", "PATCH", "DELETE")
+
+
+def routes(app: TestApp) -> set[str]:
+    """The patterns of all addresses that the application knows, from itself."""
+    found = app.app.registry.introspector.get_category("routes")
+    return {str(entry["introspectable"]["pattern"]) for entry in found}
+
+
+def addresses(app: TestApp) -> list[tuple[str, str]]:
+    """Each pattern, with an address that it has."""
+    hole = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}|\*(\w+)")
+    return [
+        (pattern, "/" + hole.sub(lambda m: PARTS[m[1] or m[2]], pattern).lstrip("/"))
+        for pattern in sorted(routes(app))
+    ]
+
+
+def tried(app: TestApp, *, token: bool) -> dict[tuple[str, str], int]:
+    """What comes of each method of each address that could change anything."""
+    given = {"csrf_token": token_of(app)} if token else {}
+    found = {}
+    for pattern, address in addresses(app):
+        if pattern.startswith("/api/"):
+            body = BODIES.get(address.removeprefix("/api/v1"), b"")
+            sent = {"content_type": "application/json", "body": body}
+        else:
+            fields = urlencode({**FIELDS, **given}).encode()
+            sent = {"content_type": "application/x-www-form-urlencoded", "body": fields}
+        for method in METHODS:
+            answer = app.request(
+                address,
+                method=method,
+                headers=HEADERS if token else {},
+                status="*",
+                **sent,
+            )
+            found[method, pattern] = answer.status_code
+    return found
+
+
+def test_every_change_is_tried(app: TestApp) -> None:
+    """What can be changed is what the tests here try, of all that there is."""
+    possible = {
+        key
+        for key, status in tried(app, token=True).items()
+        if status not in {404, 405}
+    }
+    forms = {
+        ("POST", re.sub("^/jobs/1/.*", "/jobs/{id:[0-9]{1,18}}/{verb}", address))
+        for address, _ in FORMS
+    }
+    changes = {
+        (
+            operation.method,
+            "/api/v1" + operation.path.replace("{id}", "{id:[0-9]{1,18}}"),
+        )
+        for operation in OPERATIONS
+        if operation.changes
+    }
+    assert possible == forms | changes
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_without_a_token(app: TestApp) -> None:
+    """No method of any address does anything without a token, or the API's header."""
+    assert set(tried(app, token=False).values()) <= {403, 404, 405}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_where_nothing_may_be_changed(db: Any, failed: Any) -> None:
+    """Nor on a dashboard that only shows, with both; but for what is a cookie's."""
+    found = tried(dashboard(db, tasks=["echo"]), token=True)
+    assert found.pop(("POST", "/live")) == 303
+    assert set(found.values()) <= {403, 404, 405}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_for_nobody(db: Any, failed: Any) -> None:
+    """Who is nobody is refused at every address, by every method; not so health."""
+    app = dashboard(
+        db, allow_changes=True, authentication=lambda request: None, metrics=metrics
+    )
+    for pattern, address in addresses(app):
+        for method in ("GET", *METHODS):
+            answer = app.request(address, method=method, headers=HEADERS, status="*")
+            if pattern in {"/healthz", "/readyz"}:
+                assert answer.status_code in {200, 403}, (method, address)
+            else:
+                assert answer.status_code == 403, (method, address)
+
+
+def metrics(environ: Any, start_response: Any) -> Any:
+    """An application that shows something."""
+    raise AssertionError("nobody is to see it")
+
+
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
     "headers",
@@ -107,6 +208,7 @@ def test_read_only_forms(
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:99"},
+        {"Origin": "http://[localhost"},
     ],
 )
 @pytest.mark.parametrize("address", ["/jobs/1/retry", "/api/v1/jobs/1/retry"])
@@ -214,6 +316,22 @@ def test_what_is_not_text(app: TestApp, address: str) -> None:
     app.get(address, status=400)
 
 
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain"]
+)
+def test_forms_are_of_one_kind(app: TestApp, kind: str) -> None:
+    """What no form of the dashboard sends is not read, however broken it is."""
+    app.post("/live", b"abc", content_type=kind, status=415)
+    app.post("/nope", b"abc", content_type=kind, status=415)
+
+
+def test_bodies_have_a_length(app: TestApp) -> None:
+    """Nobody knows how much would have to be read, else."""
+    endless = {"Transfer-Encoding": "chunked"}
+    answer = app.request("/live", method="POST", headers=endless, status=411)
+    assert "its length is needed" in answer
+
+
 def test_a_form_that_is_not_text(app: TestApp) -> None:
     """Nor is a form: its token is none."""
     app.post("/jobs/1/retry", b"csrf_token=%ff", status=403)
@@ -254,28 +372,33 @@ def hostile(db: Any, service: Any) -> Any:
         transaction.commit()
 
 
-ADDRESSES = [
-    "/",
-    "/jobs",
-    "/jobs/1",
-    "/jobs/2",
-    "/jobs/3",
-    "/jobs/5",
-    "/queue",
-    "/schedule",
-    "/workers",
+#: Addresses that the routes alone do not tell.
+ADDRESSES = {
     "/bulk?verb=retry&scope=matching",
     "/jobs/1/remove",
     "/jobs/1/%3Cb%3E",
-]
+    "/jobs?status=processing",
+}
+
+
+def pages_of(app: TestApp) -> set[str]:
+    """The addresses of all pages, with each job and each verb."""
+    found = set()
+    for pattern, address in addresses(app):
+        if not pattern.startswith(("/api/", "static/")):
+            found |= {address.replace("/jobs/1", f"/jobs/{n}") for n in range(1, 6)}
+    return found
 
 
 def test_everything_is_escaped(db: Any, hostile: Any) -> None:
     """Whatever a name, an input, an output, an error or a message is, it is text."""
     app = dashboard(db, [HOSTILE], allow_changes=True, title=HOSTILE)
-    for address in ADDRESSES:
-        page = app.get(address, status="*").text
-        check_harmless(page)
+    for address in ADDRESSES | pages_of(app):
+        answer = app.get(address, status="*")
+        if answer.content_type == "text/html":
+            check_harmless(answer.text)
+        else:
+            assert answer.content_type == "application/json"
     shown = Outline(app.get("/jobs/1").text)
     assert "<script>alert(1)</script>" in shown.text
     filtered = app.get("/jobs", {"text": HOSTILE, "task": HOSTILE})

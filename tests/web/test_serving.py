@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.web import BasicAuthentication, create_server, serve
+from lovely.remotetask.web.security import LONGEST_BODY
 from lovely.remotetask.web.serving import is_local
 from tests.web.support import password_file
 
@@ -55,6 +57,27 @@ def test_stop(db: Any, service: Any, host: str) -> None:
     server.stop()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_what_is_sent_to_it(db: Any, service: Any) -> None:
+    """It sees that a server in front has passed a request on; bodies are bounded."""
+    server = create_server(db, "service", port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        for headers, body, status in (
+            ({"X-Forwarded-For": "10.0.0.7"}, None, 403),
+            ({}, b"x" * (LONGEST_BODY + 1), 413),
+            ({"Content-Length": str(3 * LONGEST_BODY)}, b"x", 413),
+        ):
+            asked = urllib.request.Request(server.address + "live", body, headers)
+            with pytest.raises(urllib.error.HTTPError) as found:
+                urllib.request.urlopen(asked, timeout=20)
+            with found.value as answer:
+                assert answer.code == status
+    finally:
+        server.stop()
+        thread.join(20)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.0.2.1"])

@@ -14,13 +14,16 @@ HEAD = (
 INCLUDE = '<include package="lovely.remotetask" />'
 
 
-def configure(text: str = "", *, execute: bool = True) -> Any:
-    """Execute ZCML, with the package included, within a package of tests."""
+def configure(text: str = "", *, first: str = "", execute: bool = True) -> Any:
+    """Execute ZCML, with the package included, within a package of tests.
+
+    ``first`` comes before the package.
+    """
     context = xmlconfig.ConfigurationMachine()
     xmlconfig.registerCommonDirectives(context)
     import tests.zope
 
     context.package = tests.zope
     return xmlconfig.string(
-        f"{HEAD}{INCLUDE}{text}</configure>", context, execute=execute
+        f"{HEAD}{first}{INCLUDE}{text}</configure>", context, execute=execute
     )

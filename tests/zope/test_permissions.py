@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 import transaction
 import zope.component
 from persistent import Persistent
+from zope.interface import Interface
+from zope.schema import Int
 from zope.security import management
 from zope.security.checker import ProxyFactory, getCheckerForInstancesOf
 from zope.security.interfaces import (
@@ -23,12 +27,26 @@ from zope.security.proxy import removeSecurityProxy
 from zope.security.simplepolicies import ParanoidSecurityPolicy
 from zope.site.folder import Folder
 
-from lovely.remotetask import RetryPolicy, TaskError, TaskService, current
+from lovely.remotetask import (
+    Keep,
+    RetryPolicy,
+    SimpleTask,
+    TaskError,
+    TaskService,
+    current,
+)
+from lovely.remotetask.errors import Unpicklable
 from lovely.remotetask.interfaces import ICronJob, IJob, ITaskService
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.table import JobTable
-from tests.support import processing, register, wait_for_status, wait_until
+from tests.support import (
+    processing,
+    provide,
+    register,
+    wait_for_status,
+    wait_until,
+)
 from tests.zope.configuration import configure
 from tests.zope.users import User, acting_as
 
@@ -42,7 +60,7 @@ SERVICE = {
     VIEW: {
         *("jobs", "getAvailableTasks", "getStatus", "getResult", "getError"),
         *("progress", "count", "history", "hasJobsWaiting", "isProcessing"),
-        *("workers", "processing"),
+        *("workers", "processing", "runningSince"),
     },
     MANAGE: {
         *("reschedule", "pause", "resume", "runNow", "retry", "retryAll"),
@@ -164,18 +182,24 @@ def objects() -> dict[str, Any]:
     return {name: ProxyFactory(thing) for name, thing in found.items()}
 
 
-ALL_CASES = [
-    *(("service", *case) for case in cases(SERVICE)),
-    *(("job", *case) for case in cases(JOB, IJob)),
-    *(("cron", *case) for case in cases(JOB)),
-    *(("table", *case) for case in cases(TABLE)),
-]
+ALL_CASES = {
+    "service": cases(SERVICE),
+    "job": cases(JOB, IJob),
+    "cron": cases(JOB),
+    "table": cases(TABLE),
+}
 
 
-@pytest.mark.parametrize(("thing", "name", "needed"), ALL_CASES)
-def test_who_gets_what(thing: str, name: str, needed: str) -> None:
+@pytest.mark.parametrize("thing", ALL_CASES)
+def test_who_gets_what(thing: str) -> None:
     """A name is had by those with its permission, and by no others."""
     proxied = objects()[thing]
+    for name, needed in ALL_CASES[thing]:
+        check_who_gets(proxied, name, needed)
+
+
+def check_who_gets(proxied: Any, name: str, needed: str) -> None:
+    """A name of an object is had with this permission alone."""
     others = [permission for permission in PERMISSIONS if permission != needed]
     for permissions in ([], others, ["zope.View", "zope.ManageContent"]):
         with acting_with(*permissions), pytest.raises(Unauthorized):
@@ -186,12 +210,13 @@ def test_who_gets_what(thing: str, name: str, needed: str) -> None:
         setattr(proxied, name, None)
 
 
-@pytest.mark.parametrize("thing", ["service", "job", "cron", "table"])
-@pytest.mark.parametrize("name", [*FORBIDDEN, "__dict__", "__setstate__"])
-def test_what_nobody_gets(thing: str, name: str) -> None:
+@pytest.mark.parametrize("thing", ALL_CASES)
+def test_what_nobody_gets(thing: str) -> None:
     """What is the library's own is forbidden, whatever one may do."""
-    with acting_with(*PERMISSIONS), pytest.raises(ForbiddenAttribute):
-        getattr(objects()[thing], name)
+    proxied = objects()[thing]
+    for name in [*FORBIDDEN, "__dict__", "__setstate__"]:
+        with acting_with(*PERMISSIONS), pytest.raises(ForbiddenAttribute):
+            getattr(proxied, name)
 
 
 #: What anonymous callers might try: each changes or reveals something.
@@ -211,7 +236,7 @@ ATTEMPTS: list[Callable[[Any, Any, Any], Any]] = [
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_anonymous(attempt: Callable[[Any, Any, Any], Any]) -> None:
-    """Who has no permission changes nothing and learns nothing."""
+    """Fault 21: who has no permission changes nothing and learns nothing."""
     things = objects()
     service = removeSecurityProxy(things["service"])
     before = [(job.id, job.status) for job in service.jobs.values()]
@@ -278,6 +303,91 @@ def test_view() -> None:
             jobs[3].update(minute=1)
 
 
+#: What values have for the library alone.
+INTERNAL = {"sets"}
+
+
+def read(proxied: Any) -> int:
+    """Read a value with all that it is made of; how many parts there are."""
+    plain = removeSecurityProxy(proxied)
+    parts: list[Any] = []
+    if isinstance(plain, Mapping):
+        parts += [proxied[key] for key, _ in proxied.items()]
+    elif isinstance(plain, (list, tuple)):
+        parts.extend(proxied)
+    names = {*getattr(plain, "_fields", ())}
+    if dataclasses.is_dataclass(plain) and not isinstance(plain, type):
+        names |= {field.name for field in dataclasses.fields(plain)} - INTERNAL
+    parts += [getattr(proxied, name) for name in names]
+    return 1 + sum(map(read, parts))
+
+
+def test_values() -> None:
+    """All values that services and jobs have can be read, and tuples be unpacked."""
+    register("fail", fail)
+    plain = TaskService()
+    plain.retention = {**plain.retention, "error": Keep(number=5)}
+    plain.add("fail", "Oh!", retry=RetryPolicy(retries=0, on=OSError))
+    for schedule in (
+        {"minute": (5, 6), "overlap": "queue"},
+        {"cron": "*/5 * * * *", "timezone": "Europe/Berlin"},
+        {"every": 60},
+        {"at": datetime(2099, 1, 1, tzinfo=timezone.utc)},
+    ):
+        plain.addCronJob("echo", {"a": [1]}, **schedule)
+    plain.process(plain.environment.time() + 3600)
+    service = ProxyFactory(plain)
+    with acting_with(VIEW, MANAGE):
+        values = [getattr(service, name) for name in SERVICE[VIEW] | SERVICE[MANAGE]]
+        for job in service.jobs.values():
+            names = JOB[VIEW] if isinstance_(job, CronJob) else names_of(IJob)
+            values += [getattr(job, name) for name in names]
+        assert sum(map(read, (*values, service.history(2)))) > 200
+        schedule = service.jobs[3].schedule
+        assert (schedule.expression, schedule.timezone) == (
+            "*/5 * * * *",
+            "Europe/Berlin",
+        )
+        assert len(schedule.upcoming(0, 3)) == 3
+        assert service.jobs[2].policy.overlap == "queue"
+        assert service.retention["error"].number == 5
+        default = ProxyFactory(TaskService()).retention
+        assert (dict(default), len(default)) == (dict(TaskService.retention), 2)
+        assert [read(keep) for keep in default.values()] == [3, 3]
+
+
+def test_what_was_read_can_be_given() -> None:
+    """Fields and the like that come from behind a proxy are taken by the service."""
+    service = TaskService()
+    proxied = ProxyFactory(service)
+    with acting_with(*PERMISSIONS):
+        first = proxied.addCronJob("echo", minute=(5, 6), hour=[7])
+        job = proxied.jobs[first]
+        second = proxied.addCronJob("echo", minute=job.minute, hour=job.hour)
+        job.update(dayOfWeek=ProxyFactory([1]), minute=job.minute)
+    assert service.jobs[second].minute == (5, 6)
+    assert service.jobs[second].hour == (7,)
+    assert (service.jobs[first].dayOfWeek, service.jobs[first].minute) == ((1,), (5, 6))
+
+
+class IPicture(Interface):
+    """A schema."""
+
+    width = Int(min=1)
+
+
+def test_what_is_proxied_is_not_kept() -> None:
+    """A proxy is checked like what is behind it, but it can't be stored."""
+    provide("picture", SimpleTask(ProxyFactory, outputSchema=IPicture))
+    provide("paint", SimpleTask(str, inputSchema=IPicture))
+    service = TaskService()
+    with acting_with(*PERMISSIONS), pytest.raises(Unpicklable, match="_Proxy"):
+        service.add("paint", ProxyFactory({"width": 1}))
+    jobid = service.add("picture", {"width": 1})
+    service.process()
+    assert "_Proxy" in service.getError(jobid)
+
+
 def test_tasks() -> None:
     """The tasks can be looked at through a proxy, but not be called."""
     configure('<remotetask:task name="work" handler=".handlers.convert" />')
@@ -314,7 +424,8 @@ def test_how_it_is_processed(db: Any, service: Any) -> None:
     with processing(service):
         shown = wait_until(progress)
         with acting_with(VIEW):
-            assert (shown.fraction, shown.message) == (0.5, "half")
+            fraction, message = shown
+            assert (fraction, message, shown.fraction) == (0.5, "half", 0.5)
             (worker,) = proxied.workers
             assert (worker.threads, worker.held[0]) == (1, jobid)
             assert worker.lease.seconds > worker.lease.heartbeat
@@ -322,6 +433,7 @@ def test_how_it_is_processed(db: Any, service: Any) -> None:
             assert state.worker.pid == worker.pid
             assert state.state == "busy"
             assert proxied.processing.stalled is False
+            assert read((proxied.workers, proxied.processing)) > 30
         go_on.append(True)
         wait_for_status(db, jobid, "completed")
 

@@ -10,7 +10,10 @@ import pytest
 import transaction
 import zope.component
 import zope.event
-from zope.authentication.interfaces import IAuthentication
+from zope.authentication.interfaces import (
+    IAuthentication,
+    IFallbackUnauthenticatedPrincipal,
+)
 from zope.principalregistry.principalregistry import PrincipalRegistry
 from zope.publisher.interfaces import IPublicationRequest, IRequest
 from zope.security import management
@@ -423,3 +426,13 @@ def test_zopes_own_registry(service: Any) -> None:
         for user in (anybody, registry.getPrincipal("ann"))
     ]
     assert [result_of(service, jobid) for jobid in jobs] == ["anybody", "ann"]
+
+
+def test_visitors(service: Any) -> None:
+    """So are they where the application does not say who they are."""
+    configure('<include package="zope.principalregistry" />')
+    visitor = zope.component.getUtility(IFallbackUnauthenticatedPrincipal)
+    assert result_of(service, add_as(visitor, service, "whoami")) == visitor.id
+    gone = add_as(User("gone"), service, "whoami")
+    service.process()
+    assert service.getStatus(gone) == "error"

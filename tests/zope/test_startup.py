@@ -68,6 +68,8 @@ def app(db: Any) -> Iterator[Any]:
     put(root["site1"], "Service1", "Other")
     put(root["site2"], "Service2")
     make_site(root["empty"])
+    root["site2"]["inner"] = Folder()
+    put(root["site2"]["inner"], "Inner")
     transaction.commit()
     yield root
     for service in services(root):
@@ -76,7 +78,8 @@ def app(db: Any) -> Iterator[Any]:
 
 def services(root: Any) -> list[Any]:
     """All services that are registered in a site."""
-    sites = [f for f in (root, *root.values()) if getattr(f, "_sm", None) is not None]
+    folders = (root, *root.values(), root["site2"]["inner"])
+    sites = [f for f in folders if getattr(f, "_sm", None) is not None]
     return [
         registration.component
         for site in sites
@@ -161,6 +164,11 @@ DIRECTIVES: list[tuple[str, list[tuple[str, str]], list[str]]] = [
         [],
     ),
     ("a@b@c", [("ERROR", "directive a@b@c is not SITE@SERVICE"), nothing("a@b@c")], []),
+    ("site2/inner@Inner", [started("Inner", "site2/inner")], ["inner"]),
+    ("site2/inner@*", [started("Inner", "site2/inner")], ["inner"]),
+    ("site2/gone@Inner", [("ERROR", "site site2/gone not found")], []),
+    ("RootService/x@*", [("ERROR", "site RootService/x not found")], []),
+    (" site1 @ Service1 ", [started("Service1", "site1")], ["service1"]),
     ("", [], []),
     (" , ", [], []),
 ]
@@ -177,6 +185,21 @@ def test_directives(
     assert found[0] == HANDLING
     assert sorted(found[1:]) == sorted(lines)
     assert processed(app) == names
+
+
+def test_globally_registered(db: Any, app: Any, log: Any) -> None:
+    """What is registered globally, and lies anywhere, counts as the root folder's."""
+    app["global"] = service = TaskService()
+    transaction.commit()
+    zope.component.provideUtility(service, ITaskService, name="Global")
+    try:
+        assert startup.start(db, ["site1@*"]) == 2
+        log()
+        assert startup.start(db, ["*@*"]) == 3
+        assert started("Global", "root") in log()
+        assert service.isProcessing()
+    finally:
+        assert service.stopProcessing(wait=True, timeout=PATIENCE)
 
 
 def test_order(db: Any, app: Any, log: Any) -> None:
@@ -220,7 +243,10 @@ def test_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_leaks(db: Any, app: Any) -> None:
-    """Connections are closed, the site and the caller's transaction are as before."""
+    """Fault 20: connections are closed, the site and the transaction are as before.
+
+    Also where a site is missing, with ``*``, or where there is no ``@``.
+    """
     site = app["site2"]
     setSite(site)
     app["mine"] = Folder()
@@ -229,8 +255,11 @@ def test_nothing_leaks(db: Any, app: Any) -> None:
         startup.start(db, [directive])
     assert open_connections(db) == before
     assert getSite() is site
-    startup.start(db, ["site1@*"])
+    startup.start(db, ["site1@*", "site2/inner@*"])
     assert getSite() is site
+    for service in services(app):
+        assert service.stopProcessing(wait=True, timeout=PATIENCE)
+    assert open_connections(db) == before
     transaction.commit()
     assert "mine" in app
 
@@ -302,10 +331,12 @@ def test_in_their_site(db: Any, app: Any) -> None:
     assert getSite() is None
 
 
-def test_a_list(db: Any) -> None:
-    """A str is no list of directives."""
-    with pytest.raises(InvalidType, match=r"such as \['\*@\*'\]"):
-        startup.start(db, "*@*")
+@pytest.mark.parametrize("directives", ["*@tasks", b"*@tasks", None, 5])
+def test_a_list(db: Any, directives: Any) -> None:
+    """What is no list of directives is refused."""
+    with pytest.raises(InvalidType, match=r"such as \['\*@\*'\], not ") as caught:
+        startup.start(db, directives)
+    assert repr(directives) in str(caught.value)
 
 
 def test_without_sites(db: Any, log: Any) -> None:

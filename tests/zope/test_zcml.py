@@ -118,6 +118,7 @@ def test_task_interface() -> None:
 BAD = [
     ({"handler": ".handlers.convert"}, "name"),
     ({"name": "", "handler": ".handlers.convert"}, "name: a task needs one"),
+    ({"name": "  ", "handler": ".handlers.convert"}, "name: a task needs one"),
     ({"name": "work"}, "handler"),
     ({"name": "work", "handler": ".handlers.gone"}, "gone"),
     ({"name": "work", "handler": ".gone.convert"}, "gone"),
@@ -137,7 +138,7 @@ BAD = [
     ({"inputSchema": ".handlers.gone"}, "inputSchema"),
     ({"outputSchema": ".handlers.gone"}, "outputSchema"),
     ({"inputSchema": ".handlers.Reverse"}, "inputSchema: a schema is"),
-    ({"runAs": "root"}, "runAs"),
+    ({"runAs": "root"}, "runAs: 'adder' or 'system', not 'root'"),
     ({"provides": ".handlers.Reverse"}, "provides"),
     ({"rety": "1"}, "rety"),
 ]

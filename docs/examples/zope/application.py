@@ -1,5 +1,6 @@
-"""What is in the database from the first start on: a site with a service."""
+"""What is in the database from the first start on, and where one comes in."""
 
+from zope.publisher.browser import BrowserView
 from zope.site import LocalSiteManager
 from zope.site.folder import Folder
 
@@ -19,3 +20,13 @@ def install(event):
         site["tasks"] = TaskService()
         manager = site.getSiteManager()
         manager.registerUtility(site["tasks"], ITaskService, name="tasks")
+
+
+class Start(BrowserView):
+    """The pages of the folders: they lead to the jobs."""
+
+    def __call__(self):
+        self.request.response.redirect(
+            f"{self.request.getApplicationURL()}/news/tasks", status=303
+        )
+        return ""

@@ -6,6 +6,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from lovely.remotetask import pattern, plugins, zones
@@ -134,14 +135,22 @@ def check_fields(*fields: object) -> dict[str, Given]:
 def _check_numbers(name: str, given: object) -> Given:
     if given is None:
         return ()
-    if isinstance(given, int) or not isinstance(given, Iterable):
-        given = (given,)
     if isinstance(given, (str, bytes)):
         raise InvalidType(
             f"{name}: an int or a tuple of ints is needed, not {shown(given)}. "
             "What cron understands is given as cron='...'."
         )
-    return tuple(sorted({_check_number(name, number) for number in given}))
+    return tuple(sorted({_check_number(name, number) for number in _several(given)}))
+
+
+def _several(given: Any) -> Iterable[object]:
+    """What is given, or that alone."""
+    try:
+        # Not isinstance: the class of what is behind a security proxy is no class.
+        several: Iterable[object] = iter(given)
+    except TypeError:
+        several = (given,)
+    return several
 
 
 def _check_number(name: str, number: object) -> int:

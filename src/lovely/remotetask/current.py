@@ -44,6 +44,9 @@ class Run:
         self._environment = environment
         self._asked = False
         self._deadline: float | None = None
+        #: When the attempt began, in microseconds since the epoch; None unless its
+        #: task runs.
+        self.began: int | None = None
         #: How long it may take, in seconds; None without a limit.
         self.timeout: float | None = None
         #: What was last reported; None if nothing was.
@@ -55,9 +58,12 @@ class Run:
         #: What its log records carry; before it begins, as far as it is known.
         self.context: Mapping[str, Any] = {}
 
-    def begin(self, service: TaskService, job: Job, timeout: float | None) -> None:
-        """The attempt begins.  ``timeout`` is in seconds, or None."""
+    def begin(
+        self, service: TaskService, job: Job, timeout: float | None, moment: int
+    ) -> None:
+        """The attempt begins, at a moment.  ``timeout`` is in seconds, or None."""
         self.service, self.job, self.attempt = service, job, job.attempt
+        self.began = moment
         self.timeout = timeout
         if timeout is not None:
             self._deadline = self._environment.monotonic() + timeout
@@ -71,7 +77,7 @@ class Run:
 
     def end(self) -> None:
         """The task is over: in a group, it waits for the others to be committed."""
-        self._deadline = None
+        self._deadline = self.began = None
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -68,7 +68,7 @@ def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
     name = job.task
     with running(run):
         task = service._task(name)
-        run.begin(service, job, _timeout(task, job))
+        run.begin(service, job, _timeout(task, job), started)
         job.begin(started)
         act_for(service, job, task)
         if not wrappers:

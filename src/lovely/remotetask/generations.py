@@ -27,7 +27,7 @@ class SchemaManager:
         evolve(context.connection.db())
 
     def evolve(self, context: Any, generation: int) -> None:
-        """Convert all services;."""
+        """Convert all services."""
         evolve(context.connection.db())
 
     def getInfo(self, generation: int) -> str:

@@ -295,6 +295,13 @@ class ITaskService(Interface):
         The fraction is a float from 0 to 1.  Raise UnknownJob (a KeyError).
         """
 
+    def runningSince(jobid):
+        """When the attempt that runs has begun, an aware datetime.
+
+        None if none runs, or if the worker's next heartbeat is to tell: that is why
+        short runs cost nothing.  Raise UnknownJob (a KeyError).
+        """
+
     def clean(status=(CANCELLED, ERROR, COMPLETED), limit=None):
         """Remove the jobs that have one of these statuses; return how many.
 

@@ -51,6 +51,8 @@ class Wanted(NamedTuple):
     #: When it was added: from this moment on, and before that (microseconds).
     since: int | None = None
     until: int | None = None
+    #: What is seen of an error, given all of it.
+    seen: Callable[[str], str] | None = None
 
     def has(self, job: Job) -> bool:
         """Whether a job is one of them."""
@@ -59,8 +61,15 @@ class Wanted(NamedTuple):
             and (self.task is None or job.task == self.task)
             and (self.since is None or job._created >= self.since)
             and (self.until is None or job._created < self.until)
-            and (self.text is None or self.text in (job.error or "").casefold())
+            and (self.text is None or self._tells(job.error or ""))
         )
+
+    def _tells(self, error: str) -> bool:
+        """Whether the text is in an error, and in what is seen of it."""
+        text = self.text or ""
+        if text not in error.casefold():
+            return False
+        return self.seen is None or text in self.seen(error).casefold()
 
 
 def find(
@@ -75,6 +84,7 @@ def find(
     limit: int = 50,
     look_at: int = 1000,
     newest_first: bool = True,
+    seen: Callable[[str], str] | None = None,
 ) -> Page:
     """Jobs of a service by the order of their ids; see `Page`.
 
@@ -91,6 +101,9 @@ def find(
         how many jobs to return, and how many to look at, at most: ints from 1 on.
     ``newest_first``
         whether the ids descend.
+    ``seen``
+        what whoever asks may see of an error, a callable given all of it: else ``text``
+        could be used to guess the rest.
 
     Raise InvalidArgument (a ValueError) or InvalidType (a TypeError).
     """
@@ -100,6 +113,7 @@ def find(
         (_check_text("text", text) or "").casefold() or None,
         None if since is None else times.check_at(since, "since"),
         None if until is None else times.check_at(until, "until"),
+        seen,
     )
     limit, look_at = _check_size("limit", limit), _check_size("look_at", look_at)
     if start is not None:

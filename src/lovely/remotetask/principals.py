@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zope.authentication.interfaces import IAuthentication, PrincipalLookupError
+from zope.authentication.interfaces import (
+    IAuthentication,
+    IFallbackUnauthenticatedPrincipal,
+    PrincipalLookupError,
+)
 from zope.component import getSiteManager
 from zope.component.hooks import getSite
 from zope.publisher.base import BaseRequest
@@ -57,6 +61,10 @@ def _find(principal: str) -> Any:
     # What does not depend on zope.component's hooks, which need not be set.
     site = getSite()
     registry = getSiteManager() if site is None else site.getSiteManager()
+    anybody = registry.queryUtility(IFallbackUnauthenticatedPrincipal)
+    if anybody is not None and anybody.id == principal:
+        # Those who are not logged in, where nothing else says who they are.
+        return anybody
     authentication = registry.queryUtility(IAuthentication)
     if authentication is None:
         raise PrincipalGone(principal)

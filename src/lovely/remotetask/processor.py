@@ -19,6 +19,8 @@ from lovely.remotetask import times
 from lovely.remotetask.crew import ERROR_WAIT, SHORTEST_WAIT, Crew, close
 from lovely.remotetask.elsewhere import elsewhere
 from lovely.remotetask.errors import (
+    DatabaseTooNew,
+    DatabaseTooOld,
     InvalidArgument,
     InvalidType,
     ServiceNotFound,
@@ -30,7 +32,7 @@ from lovely.remotetask.outages import Outages
 from lovely.remotetask.own import tidy_pool
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
-from lovely.remotetask.upkeep import Upkeep
+from lovely.remotetask.upkeep import Upkeep, began
 from lovely.remotetask.wakeup import Bell
 from lovely.remotetask.workers import Lease
 
@@ -183,8 +185,8 @@ class SimpleProcessor:
         try:
             with self._session(self._key) as session:
                 self._serve(session)
-        except ServiceNotFound as error:
-            log.warning("%r: %s", self, error)
+        except (ServiceNotFound, DatabaseTooOld, DatabaseTooNew) as error:
+            self._upkeep.missing(error)
             self._stopped.wait(max(self.waitTime, SHORTEST_WAIT))
         except WorkerLost as error:
             log.warning("%r: %s Going on as a new worker.", self, error)
@@ -200,9 +202,9 @@ class SimpleProcessor:
             self._stopped.wait(ERROR_WAIT)
 
     def _serve(self, session: Session) -> None:
-        """Look after the crew until told to stop; then clear up.
+        """Look after the crew until told to stop, or the service is removed.
 
-        Until it has ended, the worker shows that it lives.
+        Then clear up; until the crew has ended, the worker shows that it lives.
         """
         bell = self._bell = self._bell or Bell(session.jar.db(), session.oid)
         self._key = session.register(self.maxThreads, self._lease)
@@ -221,12 +223,16 @@ class SimpleProcessor:
             self._crew.start()
         crew = self._crew
         crew.key = self._key
+        self._upkeep.found()
         beat, rescue = Every(self._lease.heartbeat), Every(RESCUE_SECONDS)
-        tidy = Every(TIDY_SECONDS)
+        tidy, look = Every(TIDY_SECONDS), Every(self._lease.heartbeat)
         while self.running:
             self._look_after(session, crew, beat, rescue)
-            if tidy.due(session.environment.monotonic()):
+            now = session.environment.monotonic()
+            if tidy.due(now):
                 tidy_pool(self.db)
+            if look.due(now) and not session.is_there():
+                break
             self._upkeep.notice_stall(crew, self.waitTime)
             pruned = self._upkeep.prune(session)
             self._stopped.wait(PRUNE_PAUSE if pruned else RESCUE_SECONDS)
@@ -235,7 +241,7 @@ class SimpleProcessor:
             self._look_after(session, crew, beat, rescue)
         # What still runs goes back: its thread will find that it is not its own.
         session.leave()
-        self._key = self._crew = None
+        self._key = self._crew = self._bell = None
 
     def _look_after(
         self, session: Session, crew: Crew, beat: Every, rescue: Every
@@ -245,7 +251,7 @@ class SimpleProcessor:
         if crew.key is None:
             raise WorkerLost("The worker was lost.")
         if beat.due(now):
-            session.beat()
+            session.beat(began=began(crew.runs()))
             self._upkeep.notice_clock(session)
         if rescue.due(now):
             session.rescue()

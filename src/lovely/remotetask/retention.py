@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
 
 from lovely.remotetask import times
@@ -31,6 +31,39 @@ class Keep:
             times.check_seconds("age", self.age)
         if self.number is not None:
             check_number("number", self.number)
+
+
+class Retention(Mapping[str, Keep]):
+    """A mapping of statuses to `Keep` that nobody can change.
+
+    Behind a security proxy it can be read, as no MappingProxyType could be.
+    """
+
+    def __init__(self, keep: Mapping[str, Keep]) -> None:
+        self._keep = dict(keep)
+
+    def __getitem__(self, status: str) -> Keep:
+        return self._keep[status]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keep)
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._keep!r})"
+
+    # The views of dicts, which zope.security knows.
+
+    def keys(self) -> KeysView[str]:
+        return self._keep.keys()
+
+    def values(self) -> ValuesView[Keep]:
+        return self._keep.values()
+
+    def items(self) -> ItemsView[str, Keep]:
+        return self._keep.items()
 
 
 def check_number(name: str, value: object) -> int:

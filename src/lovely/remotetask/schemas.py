@@ -50,8 +50,7 @@ def _problems(schema: Any, fields: _Fields) -> Iterator[tuple[str, str]]:
     wrong = False
     for name, attribute in schema.namesAndDescriptions(all=True):
         if _is_field(attribute):
-            field = attribute.bind(fields)
-            for reason in _reasons(field, getattr(fields, name)):
+            for reason in _reasons(attribute, getattr(fields, name), fields):
                 wrong = True
                 yield name, reason
     if not wrong:
@@ -61,9 +60,12 @@ def _problems(schema: Any, fields: _Fields) -> Iterator[tuple[str, str]]:
         yield from (("", _reason(error)) for error in errors)
 
 
-def _reasons(field: Any, value: Any) -> list[str]:
+def _reasons(field: Any, value: Any, fields: _Fields | None = None) -> list[str]:
+    """Why a value does not meet a field, which is one of several, or alone."""
     try:
-        field.validate(value)
+        # A choice is bound to its vocabulary, which may be missing.
+        bound = field if fields is None else field.bind(fields)
+        bound.validate(value)
     except Invalid as error:
         return [_reason(error)]
     return []
@@ -72,7 +74,8 @@ def _reasons(field: Any, value: Any) -> list[str]:
 def _reason(error: Any) -> str:
     """An error of zope.schema, or of a constraint, in words and without the value."""
     doc = getattr(error, "doc", None)
-    said = str(error) if doc is None else doc()
+    # What is missing is said by the error alone.
+    said = str(error) if doc is None or isinstance(error, LookupError) else doc()
     reason = str(said or type(error).__name__).strip().rstrip(".")
     bound = getattr(error, "bound", None)
     if bound is not None:
@@ -90,6 +93,14 @@ def _named_reason(error: Any) -> str:
     return f"{name}: {_reason(error)}" if name else _reason(error)
 
 
+def _is_mapping(value: Any) -> bool:
+    try:
+        return isinstance(value, Mapping)
+    except TypeError:
+        # The class of what is behind a security proxy is no class.
+        return hasattr(value, "keys")
+
+
 class _Fields:
     """A value as an object that has the fields of a schema as attributes."""
 
@@ -98,7 +109,7 @@ class _Fields:
 
     def __getattr__(self, name: str) -> Any:
         value, missing = self.__value, object()
-        if isinstance(value, Mapping):
+        if _is_mapping(value):
             found = value.get(name, missing)
         else:
             found = getattr(value, name, missing)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import zope.component
@@ -49,7 +48,7 @@ from lovely.remotetask.pickling import check_storable
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.producers import pool_of
 from lovely.remotetask.queueview import QueueView
-from lovely.remotetask.retention import Keep, check_number
+from lovely.remotetask.retention import Keep, Retention, check_number
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.schemas import check_schema
 from lovely.remotetask.sites import declare_location, names_of, nearest_site
@@ -79,7 +78,7 @@ class TaskService(CronJobs, Persistent):
     retryPolicy = RetryPolicy()
 
     #: How long, and how many, jobs that are over are kept, by status.
-    retention: Mapping[str, Keep] = MappingProxyType(
+    retention: Mapping[str, Keep] = Retention(
         {states.COMPLETED: Keep(age=MONTH), states.CANCELLED: Keep(age=MONTH)}
     )
 
@@ -107,6 +106,7 @@ class TaskService(CronJobs, Persistent):
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
+        declare_location(type(self))
         versions.check(self)
 
     def _set_up(self) -> None:
@@ -279,12 +279,18 @@ class TaskService(CronJobs, Persistent):
         return self._job(jobid).output
 
     def progress(self, jobid: int) -> Progress | None:
+        pulse = self._workers.pulse_of(self._job(jobid))
+        shown = None if pulse is None else pulse.progress.get(jobid)
+        return None if shown is None else Progress(*shown)
+
+    def runningSince(self, jobid: int) -> datetime | None:
         job = self._job(jobid)
-        worker = None if job.claimant is None else self._workers.get(job.claimant)
-        shown = None if worker is None else worker.pulse.progress.get(jobid)
-        if shown is None or job.status != states.PROCESSING:
+        pulse = self._workers.pulse_of(job)
+        began = None if pulse is None else pulse.began.get(jobid)
+        # What the last heartbeat told may be of an attempt that is over.
+        if began is None or began < (job._completed or began):
             return None
-        return Progress(*shown)
+        return times.to_datetime(began)
 
     def getError(self, jobid: int) -> str:
         failure = self._job(jobid).failure

@@ -13,7 +13,7 @@ from zope.event import notify
 from lovely.remotetask.claims import Rescued
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import Environment
-from lovely.remotetask.errors import WorkerLost
+from lovely.remotetask.errors import ServiceNotFound, WorkerLost
 from lovely.remotetask.events import JobsRescued, RunEnded
 from lovely.remotetask.execution import announce_cancelled
 from lovely.remotetask.history import Recorder, Rows, keep, write
@@ -109,6 +109,15 @@ class Session:
         """Let go of the snapshot while there is nothing to do."""
         self.manager.abort()
 
+    def is_there(self) -> bool:
+        """Whether the path still leads to the service."""
+        self.manager.begin()
+        try:
+            found = find_service(self.connection.root(), self._path)
+        except ServiceNotFound:
+            return False
+        return found._p_jar is self.jar and bool(found._p_oid == self.oid)
+
     def has_jobs(self) -> bool:
         """Whether a job is due."""
         self.manager.begin()
@@ -132,10 +141,13 @@ class Session:
 
         self._recording(work)
 
-    def beat(self, key: int | None = None) -> None:
+    def beat(
+        self, key: int | None = None, began: Mapping[int, int] | None = None
+    ) -> None:
         """Show that the worker lives, ours or that with a key.  Raise WorkerLost.
 
-        What was counted meanwhile is written with it.
+        What was counted meanwhile is written with it; and when the jobs ``began`` that
+        run now, if that is known: microseconds by id.
         """
         pulse, before = Pulse(), 0.0
 
@@ -144,6 +156,8 @@ class Session:
             worker = self._record(service, self.own_key if key is None else key)
             pulse, before = worker.pulse, self.environment.time()
             pulse.beats += 1
+            if began is not None:
+                pulse.began = dict(began)
             if pulse.ahead != self.ahead:
                 pulse.ahead = self.ahead
             write(pulse, rows, self.environment.stamp())

@@ -20,13 +20,13 @@ SITE_MANAGER = "++etc++site"
 def declare_location(cls: type) -> None:
     """Let Zope's containers know that a service has a name and a parent.
 
-    They wrap what is no ILocation into a proxy, which would hide the service's
-    ``__parent__`` from itself.  The core can't import zope.location, but where
-    there is such a container, it has been imported.
+    They wrap what is not IContained into a proxy, which would hide the service's
+    ``__parent__`` from itself, or declare it on each service.  The core can't import
+    zope.location, but where there is such a container, it has been imported.
     """
     module = sys.modules.get("zope.location.interfaces")
-    if module is not None and not module.ILocation.implementedBy(cls):
-        classImplements(cls, module.ILocation)
+    if module is not None and not module.IContained.implementedBy(cls):
+        classImplements(cls, module.IContained)
 
 
 def parents(obj: Any) -> Iterator[Any]:
@@ -97,8 +97,8 @@ def find_service(root: Any, path: Sequence[str]) -> Any:
     starts = [root[ROOT_FOLDER]] if ROOT_FOLDER in root else []
     for start in (*starts, root):
         try:
-            found = _traverse(start, path)
-        except (LookupError, AttributeError, TypeError):
+            found = traverse(start, path)
+        except NO_SUCH_ITEM:
             continue
         if hasattr(found, "getAvailableTasks"):
             return found
@@ -108,7 +108,12 @@ def find_service(root: Any, path: Sequence[str]) -> Any:
     )
 
 
-def _traverse(obj: Any, path: Sequence[str]) -> Any:
+#: What `traverse` raises if it finds nothing.
+NO_SUCH_ITEM = (LookupError, AttributeError, TypeError)
+
+
+def traverse(obj: Any, path: Sequence[str]) -> Any:
+    """What lies at the end of these names, from an object.  Raise NO_SUCH_ITEM."""
     for name in path:
         obj = obj.getSiteManager() if name == SITE_MANAGER else obj[name]
     return obj

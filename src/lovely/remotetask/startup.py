@@ -2,7 +2,9 @@
 
 A directive is ``SITE@SERVICE``: the name of a site in the root folder, or none for the
 root folder itself, and the name that a service is registered by.  ``*`` stands for
-all.  In Zope, directives come from the product configuration; others call `start`.
+all: the root folder and the sites right in it, or all services of a site.  A site
+further down is called by the names on the way to it, ``news/archive``.  In Zope,
+directives come from the product configuration; others call `start`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from zope.component.interfaces import ISite
 from lovely.remotetask.errors import InvalidType, NotInDatabase
 from lovely.remotetask.interfaces import ITaskService
 from lovely.remotetask.own import close_connection
-from lovely.remotetask.sites import ROOT_FOLDER, nearest_site
+from lovely.remotetask.sites import NO_SUCH_ITEM, ROOT_FOLDER, nearest_site, traverse
 
 log = logging.getLogger("lovely.remotetask")
 
@@ -59,9 +61,9 @@ def start(db: Any, directives: Iterable[str]) -> int:
     Without sites, names of folders and services stand for themselves, as in
     ``root['folder']['service']``.  Raise InvalidType (a TypeError) for no list.
     """
-    if isinstance(directives, str):
+    if isinstance(directives, (str, bytes)) or not isinstance(directives, Iterable):
         raise InvalidType(
-            f"directives: a list of str is needed, such as [{directives!r}]."
+            f"directives: a list of str is needed, such as ['*@*'], not {directives!r}."
         )
     site, manager = getSite(), TransactionManager()
     connection = db.open(transaction_manager=manager)
@@ -83,7 +85,7 @@ class Place(NamedTuple):
 
 def _follow(directive: str, root: Any) -> int:
     """Follow one directive; how many services were started."""
-    site, at, service = directive.strip().partition("@")
+    site, at, service = (part.strip() for part in directive.partition("@"))
     if not at or not service or "@" in service:
         log.error("directive %s is not SITE@SERVICE", directive)
         log.warning("no services started by directive %s", directive)
@@ -110,11 +112,11 @@ def _places(root: Any, site: str) -> list[Place]:
     if site == ALL:
         sites = [(n, f) for n, f in folder.items() if ISite.providedBy(f)]
         return [top, *(Place(name, (found,)) for name, found in sites)]
-    found = folder.get(site)
-    if found is None:
+    try:
+        return [Place(site, (traverse(folder, site.split("/")),))]
+    except NO_SUCH_ITEM:
         log.error("site %s not found", site)
         return []
-    return [Place(site, (found,))]
 
 
 def _start_in(place: Place, name: str, exactly: bool) -> int:
@@ -135,6 +137,9 @@ def _services(folder: Any, name: str) -> list[tuple[str, Any]]:
             return [pair for pair in items if ITaskService.providedBy(pair[1])]
         return []
     manager = folder.getSiteManager()
+    if name == ALL and nearest_site(folder) is None:
+        # What is registered globally belongs to no other site.
+        return list(manager.getUtilitiesFor(ITaskService))
     if name == ALL:
         return [
             (registration.name, registration.component)

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from lovely.remotetask.current import Progress, Run
 from lovely.remotetask.environment import SET_BACK
-from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
+from lovely.remotetask.errors import (
+    InvalidArgument,
+    InvalidType,
+    ServiceNotFound,
+    WorkerLost,
+)
 from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
@@ -22,6 +27,12 @@ log = logging.getLogger("lovely.remotetask")
 STALL_SECONDS = 30.0
 
 
+def began(runs: dict[int, Run]) -> dict[int, int]:
+    """When the jobs that run began: microseconds since the epoch by id."""
+    moments = ((jobid, run.began) for jobid, run in runs.items())
+    return {jobid: moment for jobid, moment in moments if moment is not None}
+
+
 class Upkeep:
     """What one processor has shown and said so far."""
 
@@ -31,12 +42,26 @@ class Upkeep:
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
         self._stalled = self._differs = False
-        #: What was last wrong with the service's retention.
+        #: What was last wrong with the service's retention, and with itself.
         self._complaint = ""
+        self._missing = ""
 
     def start_anew(self) -> None:
         """Another worker follows, which has shown nothing yet."""
         self._shown = {}
+
+    def missing(self, error: Exception) -> None:
+        """Say, once, why the service can't be processed."""
+        if str(error) != self._missing:
+            # One that is not there may come; others have to be converted.
+            may_come = isinstance(error, ServiceNotFound)
+            level = logging.WARNING if may_come else logging.ERROR
+            log.log(level, "%s can't be processed: %s", self._name, error)
+        self._missing = str(error)
+
+    def found(self) -> None:
+        """The service can be processed."""
+        self._missing = ""
 
     def notice_stall(self, crew: Crew, wait_time: float) -> None:
         """Say so, once, if no thread looks for jobs any more.

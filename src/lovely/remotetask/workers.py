@@ -96,6 +96,8 @@ class Pulse(Persistent):
     ahead = 0
     #: How far its jobs are: (fraction, message) by id.
     progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
+    #: When those began that ran at a heartbeat: microseconds since the epoch by id.
+    began: Mapping[int, int] = MappingProxyType({})
     #: What became of its runs: in this minute, and before.
     recent: history.Rows = MappingProxyType({})
     history: history.History | None = None
@@ -256,6 +258,13 @@ class Workers(Persistent):
             for jobid in given:
                 put_back(service, service.jobs[jobid])
             worker.held = tuple(sorted(unfinished.difference(given)))
+
+    def pulse_of(self, job: Job) -> Pulse | None:
+        """What the worker tells that runs a job; None if there is none."""
+        if job.status != PROCESSING or job.claimant is None:
+            return None
+        worker = self._records.get(job.claimant)
+        return None if worker is None else worker.pulse
 
     def held_by(self, service: TaskService, key: int) -> Held:
         """What a worker has claimed and that is not settled."""

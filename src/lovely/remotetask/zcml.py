@@ -9,12 +9,12 @@ from zope.component.zcml import utility
 from zope.configuration.exceptions import ConfigurationError
 from zope.configuration.fields import GlobalInterface, GlobalObject
 from zope.interface import Interface, alsoProvides, implementer
-from zope.schema import Choice, Float, TextLine
+from zope.schema import Float, TextLine
 
 from lovely.remotetask import times
 from lovely.remotetask.errors import RemoteTaskError
 from lovely.remotetask.interfaces import ITask
-from lovely.remotetask.people import ADDER, SYSTEM
+from lovely.remotetask.people import check_run_as
 from lovely.remotetask.retry import RetryPolicy, check_policy
 from lovely.remotetask.schemas import check_is_schema
 
@@ -52,10 +52,9 @@ class ITaskDirective(Interface):
     outputSchema = GlobalObject(
         title="Schema of outputs", description="An interface.", required=False
     )
-    runAs = Choice(
+    runAs = TextLine(
         title="Run as",
-        description="For whom jobs are run: whoever added them, or the system.",
-        values=(ADDER, SYSTEM),
+        description="For whom jobs are run: adder, whoever added them, or system.",
         required=False,
     )
 
@@ -97,13 +96,15 @@ def task(
     **options: Any,
 ) -> None:
     """Handle the directive.  Raise ConfigurationError."""
-    if not name:
+    if not name.strip():
         raise ConfigurationError("name: a task needs one.")
     try:
         if retry is not None:
             options["retry"] = _policy(context, retry)
         if timeout is not None:
             options["timeout"] = times.check_seconds("timeout", timeout)
+        if "runAs" in options:
+            check_run_as(options["runAs"])
         for schema in options.keys() & {"inputSchema", "outputSchema"}:
             check_is_schema(options[schema], schema)
     except RemoteTaskError as error:

@@ -63,8 +63,8 @@ class Switch:
 def ids(form: Any, service: Any) -> list[int]:
     """The ids that are selected, of those that there are."""
     given = form.get("jobs", ())
-    given = [given] if isinstance(given, str) else given
-    numbers = [as_number(text) for text in given]
+    several = isinstance(given, list | tuple)
+    numbers = [as_number(text) for text in (given if several else [given])]
     return [number for number in numbers if number and number in service.jobs]
 
 

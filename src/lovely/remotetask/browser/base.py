@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import zope.component
+from ZODB.POSException import POSKeyError, StateLoadError
 from zope.browserpage.viewpagetemplatefile import ViewPageTemplateFile
 from zope.publisher.browser import BrowserPage
 from zope.security import checkPermission
@@ -23,6 +24,9 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
     "base-uri 'self'; frame-ancestors 'none'"
 )
+
+#: What is raised by what can't be loaded from the database.
+UNREADABLE = (POSKeyError, StateLoadError)
 
 logger = logging.getLogger("lovely.remotetask")
 
@@ -66,6 +70,7 @@ class Page(BrowserPage):
     #: What is wrong, for the reader.
     error: str = ""
     refused = ViewPageTemplateFile("refused.pt")
+    unreadable = ViewPageTemplateFile("unreadable.pt")
 
     @property
     def frame(self) -> Any:
@@ -112,6 +117,19 @@ class Page(BrowserPage):
         """What is answered to a form that is not ours."""
         self.request.response.setStatus(403)
         return str(self.refused())
+
+    def show(self, template: Any) -> str:
+        """What a template makes of it, or of what can't be loaded."""
+        try:
+            return str(template())
+        except UNREADABLE:
+            logger.exception("A page can't be shown: %s", self.request.getURL())
+            return self.show_unreadable()
+
+    def show_unreadable(self) -> str:
+        """What is said instead, as an error of the server."""
+        self.request.response.setStatus(500)
+        return str(self.unreadable())
 
     def text(self, name: str) -> str:
         """A field of the request, stripped; empty if there is none, or several."""

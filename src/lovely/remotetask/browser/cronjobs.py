@@ -9,6 +9,8 @@ import zope.schema
 from zope.browserpage.viewpagetemplatefile import ViewPageTemplateFile
 from zope.component import ComponentLookupError
 from zope.formlib import form
+from zope.formlib.interfaces import ConversionError
+from zope.formlib.textwidgets import FileWidget
 from zope.interface import Interface
 from zope.interface.interfaces import IInterface
 
@@ -17,7 +19,7 @@ from lovely.remotetask.browser import display, tokens
 from lovely.remotetask.browser.base import Page
 from lovely.remotetask.browser.widgets import JSONWidget, NumbersWidget, TaskWidget
 from lovely.remotetask.calendars import RANGES, Cron, Fields
-from lovely.remotetask.errors import RemoteTaskError
+from lovely.remotetask.errors import InvalidArgument, RemoteTaskError, SchemaNotMet
 from lovely.remotetask.schedule import Every
 
 
@@ -99,7 +101,8 @@ class Input(form.FormBase):
 
     def __init__(self, context: Any, request: Any, schema: Any) -> None:
         super().__init__(context, request)
-        self.form_fields = form.Fields(schema)
+        # All are to be given, also those that are not to be changed later.
+        self.form_fields = form.Fields(schema, for_input=True)
         self.setUpWidgets()
 
     def read(self, data: dict[str, Any]) -> list[Any]:
@@ -126,7 +129,21 @@ class CronForm(Page, form.FormBase):
         else:
             self.request.form.pop("form.actions.add", None)
             self.request.form.pop("form.actions.apply", None)
+        self._drop_odd_values()
         return super().__call__()
+
+    def _drop_odd_values(self) -> None:
+        """Each of our fields sends a text; what else was sent is left out."""
+        for name in [f"form.{field.__name__}" for field in self.form_fields]:
+            if not isinstance(self.request.form.get(name, ""), str):
+                del self.request.form[name]
+
+    @property
+    def enctype(self) -> str | None:
+        """How files are sent, if there are any."""
+        widgets = () if self.subform is None else self.subform.widgets
+        files = any(isinstance(widget, FileWidget) for widget in widgets)
+        return "multipart/form-data" if files else None
 
     def groups(self) -> list[dict[str, Any]]:
         """The widgets of the schedule, grouped."""
@@ -140,9 +157,21 @@ class CronForm(Page, form.FormBase):
         ]
 
     def complain(self, error: Exception) -> None:
-        """Say what is wrong; nothing is changed, and what was typed stays."""
+        """Say what is wrong; nothing is changed, and what was typed stays.
+
+        It is said beside the field that the message begins with, if it does.
+        """
         transaction.abort()
-        self.error = str(error)
+        name, _, why = str(error).partition(": ")
+        if isinstance(error, SchemaNotMet) and self.subform is None:
+            name, why = "input", str(error)
+        widget = self.widgets.get(name)
+        if widget is None:
+            self.error = str(error)
+        else:
+            # Where formlib looks for what was wrong with the text of the field.
+            widget._error = ConversionError(f"{why[:1].upper()}{why[1:]}", error)
+            self.errors = (widget._error,)
         self.form_reset = False
 
     def leave(self) -> None:
@@ -189,9 +218,11 @@ class AddCronJob(CronForm):
 
     @form.action("Add", name="add")
     def handle_add(self, action: Any, data: dict[str, Any]) -> None:
-        schedule = schedule_of(data)
+        schedule, task = schedule_of(data), data.get("task")
         try:
-            jobid = self.service.addCronJob(data["task"], data.get("input"), **schedule)
+            if task is None:  # formlib minds only fields that were sent
+                raise InvalidArgument("task: one is needed.")
+            jobid = self.service.addCronJob(task, data.get("input"), **schedule)
         except RemoteTaskError as error:
             self.complain(error)
         else:
@@ -251,7 +282,8 @@ class EditCronJob(CronForm):
         job = self.object
         try:
             job.update(**schedule_of(data))
-            self.service.reschedule(job.id)
+            if not self.service.reschedule(job.id):
+                raise InvalidArgument("This job is over, and does not run again.")
         except RemoteTaskError as error:
             self.complain(error)
         else:

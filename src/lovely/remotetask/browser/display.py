@@ -52,6 +52,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def failure(value: Any, most: int) -> str:
+    """What went wrong, in a line; empty if nothing did."""
+    return "" if value is None else cut(f"{value.type}: {value.message}", most)
+
+
 def moment(value: datetime | None) -> str:
     """A moment, in UTC; empty if there is none."""
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
@@ -109,3 +114,14 @@ def schedule(job: Any) -> str:
         fields = ", ".join(f"{name} {numbers(found)}" for name, found in given if found)
         return f"{fields} ({plan.timezone})"
     return "once"
+
+
+def policy(job: Any) -> str:
+    """What becomes of a cron job's runs that can't begin in time; in few words."""
+    missed = {
+        "latest": "one run makes up for all",
+        "all": "each is made up for",
+        "skip": "are left out",
+    }[job.policy.missed]
+    grace = job.policy.grace
+    return missed + (f"; one may be {seconds(grace)} late" if grace else "")

@@ -28,6 +28,36 @@ BUTTONS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
 }
 
 
+#: What becomes of a run that is due while the one before it is not over.
+OVERLAP = {"skip": "the next is left out", "queue": "the next waits"}
+
+
+class NoJob(Page):
+    """In place of a job that is not there or can't be loaded, and of all its pages.
+
+    It has a permission, as they have: who may not see jobs does not learn which there
+    are.
+    """
+
+    index = ViewPageTemplateFile("nojob.pt")
+    jobid: int | None = None
+    is_there = False
+
+    def tell(self, jobid: int, *, is_there: bool) -> None:
+        """Which job it is about, and whether there is one."""
+        self.jobid, self.is_there = jobid, is_there
+
+    def publishTraverse(self, request: Any, name: str) -> Any:
+        return self
+
+    def __call__(self) -> str:
+        if self.is_there:
+            return self.show_unreadable()
+        self.request.response.setStatus(404)
+        # By its own name it is no page.
+        return "" if self.jobid is None else str(self.index())
+
+
 class JobPage(Page):
     """A job: what it was given, what became of it, its attempts and runs."""
 
@@ -41,7 +71,7 @@ class JobPage(Page):
     def __call__(self) -> str:
         if self.request.method == "POST":
             return self.post()
-        return str(self.index())
+        return self.show(self.index)
 
     def post(self) -> str:
         """Do what a button says, and show the page anew."""
@@ -57,7 +87,7 @@ class JobPage(Page):
         except RemoteTaskError as error:
             transaction.abort()
             self.error = str(error)
-            return str(self.index())
+            return self.show(self.index)
         if jobid not in service.jobs:
             address = f"{self.url()}/jobs.html?done=REMOVE&n=1"
         self.request.response.redirect(address, status=303)
@@ -120,7 +150,9 @@ class JobPage(Page):
         if self.is_cron:
             paused = " (paused)" if job.paused else ""
             facts.append(("Schedule", display.schedule(job) + paused))
-            facts.append(("Next", ", ".join(map(display.moment, job.upcoming(3)))))
+            facts.append(("Missed runs", display.policy(job)))
+            facts.append(("While it still runs", OVERLAP[job.policy.overlap]))
+            facts.append(("Next", "\n".join(map(display.moment, job.upcoming(3)))))
         return [(name, text) for name, text in facts if text]
 
     @property
@@ -155,9 +187,7 @@ class JobPage(Page):
             "number": attempt.number,
             "started": display.moment(attempt.started),
             "took": _between(attempt.started, attempt.ended),
-            "title": display.cut(f"{failure.type}: {failure.message}", 500)
-            if failure
-            else "",
+            "title": display.failure(failure, 500),
             "traceback": display.cut(failure.traceback, 40_000) if failure else "",
         }
 

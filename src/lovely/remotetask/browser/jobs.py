@@ -31,7 +31,7 @@ class Jobs(Page):
         wanted = self.number("find")
         if wanted and wanted in self.service.jobs:
             return self.redirect(f"{self.url()}/{wanted}")
-        return str(self.index())
+        return self.show(self.index)
 
     # Changes
 
@@ -49,7 +49,7 @@ class Jobs(Page):
         except RemoteTaskError as error:
             transaction.abort()
             self.error = str(error)
-            return str(self.index())
+            return self.show(self.index)
         said = {"done": done.action, "n": str(done.number)}
         if done.place is not None:
             said["from"] = str(done.place)
@@ -100,11 +100,11 @@ class Jobs(Page):
         return {
             "id": job.id,
             "url": f"{base}/{job.id}",
-            "task": job.task,
+            "task": display.cut(job.task, 100),
             "status": job.status,
             "css": css(job.status),
             "detail": detail(located(job, self.service), self.request),
-            "error": display.cut(failure.message, 200) if failure else "",
+            "error": display.failure(failure, 200),
             "created": display.moment(job.created),
             "started": display.moment(job.started),
             "completed": display.moment(job.completed),
@@ -119,8 +119,9 @@ class Jobs(Page):
 
     @property
     def task_choices(self) -> list[str]:
-        """Those to filter by, also one that there is no more."""
-        return sorted({*self.tasks, *filter(None, [self.query.task])})
+        """Those to filter by, also such as there are no more."""
+        shown = {job.task for job in self.found.jobs}
+        return sorted({*self.tasks, *shown, *filter(None, [self.query.task])})
 
     @cached_property
     def counts(self) -> list[dict[str, Any]]:

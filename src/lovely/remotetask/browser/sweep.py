@@ -6,11 +6,12 @@ where to go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import transaction
+from transaction.interfaces import TransientError
 
 from lovely.remotetask import listing
 
@@ -51,12 +52,25 @@ def sweep(
     act: Callable[[int], bool],
     place: Place,
 ) -> Sweep:
-    """Call ``act`` with the id of each job, and commit now and then."""
-    clock, done = service.environment.monotonic, 0
+    """Call ``act`` with the id of each job, and commit now and then.
+
+    A batch that others have disturbed is begun again, and is smaller then: what has
+    been committed before stays, and is counted once.
+    """
+    clock, done, size = service.environment.monotonic, 0, BATCH
     end = clock() + SECONDS
-    for jobs, following in _batches(service, statuses, place):
-        done += sum(bool(act(job.id)) for job in jobs)
-        transaction.commit()
+    following: Place | None = place
+    while following is not None:
+        jobs, after = _batch(service, statuses, following, size)
+        try:
+            changed = sum(bool(act(jobid)) for jobid in jobs)
+            transaction.commit()
+        except TransientError:
+            transaction.abort()
+            size = max(1, size // 2)
+        else:
+            done, following = done + changed, after
+            size = min(2 * size, BATCH)
         service._p_jar.cacheGC()
         if following is not None and clock() >= end:
             left = any(map(service.count, statuses[following.nth :]))
@@ -64,23 +78,22 @@ def sweep(
     return Sweep(done, None)
 
 
-def _batches(
-    service: Any, statuses: Sequence[str], place: Place
-) -> Iterator[tuple[list[Any], Place | None]]:
-    """The jobs, and where the next ones are."""
-    for index in range(place.nth, len(statuses)):
-        start: int | None = place.start if index == place.nth else None
-        last = index + 1 == len(statuses)
-        while service.count(statuses[index]):
-            page = listing.find(
-                service,
-                status=statuses[index],
-                start=start,
-                limit=BATCH,
-                newest_first=False,
-            )
-            start = page.next
-            if start is None:
-                yield page.jobs, None if last else Place(index + 1)
-                break
-            yield page.jobs, Place(index, start)
+def _batch(
+    service: Any, statuses: Sequence[str], place: Place, size: int
+) -> tuple[list[int], Place | None]:
+    """The ids of some jobs, and where the next ones are; None if that was all."""
+    index, start = place
+    while index < len(statuses) and not service.count(statuses[index]):
+        index, start = index + 1, None
+    if index >= len(statuses):
+        return [], None
+    page = listing.find(
+        service,
+        status=statuses[index],
+        start=start,
+        limit=size,
+        newest_first=False,
+    )
+    after = Place(index + 1) if page.next is None else Place(index, page.next)
+    over = after.nth == len(statuses)
+    return [job.id for job in page.jobs], None if over else after

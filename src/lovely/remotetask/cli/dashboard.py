@@ -49,6 +49,26 @@ from lovely.remotetask.errors import NotInstalled
     is_flag=True,
     help="Show metrics for Prometheus too, at /metrics; needs the extra metrics.",
 )
+@click.option(
+    "--mask",
+    metavar="REGEX",
+    multiple=True,
+    help="Do not show what has such a name, either: in inputs, outputs and errors.  "
+    "May be repeated.",
+)
+@click.option(
+    "--title",
+    metavar="TEXT",
+    help="What the pages are called; the name of the service by default.",
+)
+@click.option(
+    "--refresh",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    default=5.0,
+    show_default=True,
+    help="How often pages look for news.",
+)
 @on_service(write=True, tasks=True)
 def dashboard(
     access: Access,
@@ -59,6 +79,9 @@ def dashboard(
     allow_changes: bool,
     tasks: Sequence[str],
     metrics: bool,
+    mask: Sequence[str],
+    title: str | None,
+    refresh: float,
 ) -> None:
     """Serve the dashboard on this machine, until Ctrl-C or SIGTERM.
 
@@ -66,7 +89,7 @@ def dashboard(
     change jobs.  Passwords are sent as they are: let others in through a server that
     speaks HTTPS.
     """
-    from lovely.remotetask.web import BasicAuthentication, serve
+    from lovely.remotetask.web import PATTERNS, BasicAuthentication, serve
 
     def ready(url: str) -> None:
         click.echo(f"{url} shows {access}. Ctrl-C ends it.")
@@ -84,6 +107,9 @@ def dashboard(
                 allow_changes=allow_changes,
                 tasks=tasks,
                 metrics=_metrics_of(access) if metrics else None,
+                mask=[*PATTERNS, *mask],
+                title=title,
+                refresh=refresh,
             )
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -11,6 +11,7 @@ from lovely.remotetask.errors import NotInstalled
 try:
     from lovely.remotetask.web.app import make_app
     from lovely.remotetask.web.authentication import BasicAuthentication, remote_user
+    from lovely.remotetask.web.masking import PATTERNS
     from lovely.remotetask.web.mounting import mount
     from lovely.remotetask.web.serving import create_server, serve
 except ModuleNotFoundError as error:
@@ -20,6 +21,7 @@ except ModuleNotFoundError as error:
     raise NotInstalled("The dashboard", "web") from error
 
 __all__ = [
+    "PATTERNS",
     "BasicAuthentication",
     "create_server",
     "make_app",

@@ -10,7 +10,6 @@ from typing import Any
 from pyramid.httpexceptions import (
     HTTPForbidden,
     HTTPMethodNotAllowed,
-    HTTPRequestEntityTooLarge,
     HTTPUnsupportedMediaType,
 )
 from pyramid.response import Response
@@ -25,9 +24,6 @@ PREFIX = "/api/v1"
 
 #: Changes need it: a page of another site can't send it without asking first.
 HEADER = "X-Requested-With"
-
-#: The longest body, in bytes.
-LONGEST_BODY = 1_000_000
 
 View = Callable[[Any], Any]
 
@@ -75,7 +71,7 @@ def answer(request: Any, operation: Operation) -> Any:
             result = operation.work(Call(service, request.dashboard, jobid), **given)
     response = _json(result, operation.status)
     if operation.status == 201:
-        response.location = request.route_path("api /jobs/{id}", id=result["id"])
+        response.location = request.url_for("api /jobs/{id}", id=result["id"])
     return response
 
 
@@ -100,8 +96,6 @@ def _body(request: Any) -> Any:
     """What the body says.  Raise InvalidArgument, or what is no JSON at all."""
     if request.content_type != "application/json":
         raise HTTPUnsupportedMediaType("The body: application/json is needed.")
-    if (request.content_length or 0) > LONGEST_BODY:
-        raise HTTPRequestEntityTooLarge(f"The body: at most {LONGEST_BODY:,} bytes.")
     try:
         return json.loads(
             request.body.decode("utf-8"), parse_constant=_refuse, parse_float=_finite

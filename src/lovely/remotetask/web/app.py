@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
@@ -18,6 +19,7 @@ from pyramid.tweens import EXCVIEW
 from lovely.remotetask import times
 from lovely.remotetask.errors import InvalidType
 from lovely.remotetask.web import api, forms, health, masking, pages
+from lovely.remotetask.web.mounting import WithinSite
 from lovely.remotetask.web.problems import error_view
 from lovely.remotetask.web.rendering import render
 from lovely.remotetask.web.settings import Authentication, Settings
@@ -97,7 +99,7 @@ def make_app(
         name = f"api {path}"
         config.add_route(name, api.PREFIX + path.replace("{id}", ID))
         config.add_view(api.view(operations), route_name=name, require_csrf=False)
-    return config.make_wsgi_app()
+    return WithinSite(config.make_wsgi_app())
 
 
 def _add_surroundings(config: Any) -> None:
@@ -111,6 +113,7 @@ def _add_surroundings(config: Any) -> None:
         reify=True,
     )
     config.add_request_method(_url_for, "url_for")
+    config.add_request_method(_url_of_file, "url_of_file")
     config.set_csrf_storage_policy(
         CookieCSRFStoragePolicy(CSRF_COOKIE, httponly=True, samesite="Strict")
     )
@@ -121,7 +124,10 @@ def _add_surroundings(config: Any) -> None:
         config.add_exception_view(error_view, context=context)
     config.add_notfound_view(_not_found)
     config.add_static_view(
-        "static", "lovely.remotetask.web:static", cache_max_age=MONTH
+        "static",
+        "lovely.remotetask.web:static",
+        cache_max_age=MONTH,
+        request_method="GET",
     )
     config.add_cache_buster(
         "lovely.remotetask.web:static", QueryStringConstantCacheBuster(health.VERSION)
@@ -193,8 +199,18 @@ def _url_for(
 ) -> str:
     """The path of a page, wherever the dashboard is mounted."""
     given = {k: v for k, v in (query or {}).items() if v is not None}
-    path: str = request.route_path(route, _query=given or None, **parts)
-    return path
+    return _quoted(request, request.route_path(route, _query=given or None, **parts))
+
+
+def _url_of_file(request: Any, name: str) -> str:
+    """The path of a static file."""
+    return _quoted(request, request.static_path(f"lovely.remotetask.web:static/{name}"))
+
+
+def _quoted(request: Any, path: str) -> str:
+    """A path whose beginning, where the dashboard is, is not quoted yet."""
+    prefix = request.script_name
+    return quote(prefix) + path[len(prefix) :]
 
 
 def _not_found(error: Any, request: Any) -> Any:

@@ -13,20 +13,33 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import logging
+import math
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
 import bcrypt
+from pyramid.httpexceptions import HTTPServiceUnavailable, HTTPTooManyRequests
 
+from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument
+
+log = logging.getLogger("lovely.remotetask.web")
 
 #: Names of this machine, as browsers send them.
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
+#: What servers in front add: who asks is elsewhere.
+FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+
 #: So long passwords can be; bcrypt would leave out the rest.
 LONGEST = 72
+
+#: So many wrong passwords are looked at in a row, and then one every so many seconds.
+MOST_WRONG, PAUSE = 20, 3.0
 
 
 def hashed(password: str) -> str:
@@ -37,16 +50,44 @@ def hashed(password: str) -> str:
     return bcrypt.hashpw(secret, bcrypt.gensalt()).decode()
 
 
+class _Tries:
+    """How many passwords may be tried now, whoever asks: a number, and nothing else."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._now = environment.monotonic
+        self._lock = threading.Lock()
+        self._left, self._since = float(MOST_WRONG), self._now()
+
+    def take(self) -> float:
+        """Take one: 0, or for how many seconds to wait before."""
+        with self._lock:
+            now = self._now()
+            self._left = min(MOST_WRONG, self._left + (now - self._since) / PAUSE)
+            self._since = now
+            if self._left < 1:
+                return (1 - self._left) * PAUSE
+            self._left -= 1
+            return 0.0
+
+    def give_back(self) -> None:
+        """The password was right."""
+        with self._lock:
+            self._left += 1
+
+
 class BasicAuthentication:
     """Names and passwords from a file, as ``htpasswd -B`` makes it.
 
     Each line is ``name:hash``, with a hash of bcrypt.  The file is read anew when it
-    has changed.
+    has changed.  After many wrong passwords, those who were not let in before have to
+    wait: so nobody can try all, nor keep the processor busy.
     """
 
     challenge = 'Basic realm="remotetask", charset="UTF-8"'
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], environment: Environment | None = None
+    ) -> None:
         """Raise InvalidArgument (a ValueError) if the file can't be used."""
         self._path = Path(path)
         self._hashes: dict[str, bytes] = {}
@@ -54,10 +95,18 @@ class BasicAuthentication:
         # Of passwords that were right: bcrypt takes long, and pages ask often.
         self._key = secrets.token_bytes(32)
         self._known: dict[str, bytes] = {}
+        self._tries = _Tries(environment or Environment())
         self._read()
 
     def __call__(self, request: Any) -> str | None:
-        self._read()
+        try:
+            self._read()
+        except InvalidArgument as error:
+            # Nobody else is to know of the file.
+            log.error("nobody is let in: %s", error)
+            raise HTTPServiceUnavailable(
+                "Nobody can be let in just now; the dashboard's log says why."
+            ) from error
         found = _credentials(request.headers.get("Authorization", ""))
         if found is None:
             return None
@@ -70,10 +119,16 @@ class BasicAuthentication:
         seen = hmac.digest(self._key, expected + b"\0" + password, hashlib.sha256)
         if hmac.compare_digest(self._known.get(name, b""), seen):
             return True
+        if (seconds := self._tries.take()) > 0:
+            raise HTTPTooManyRequests(
+                "There were too many wrong passwords. Try again later.",
+                headers={"Retry-After": str(math.ceil(seconds))},
+            )
         if len(password) > LONGEST or not bcrypt.checkpw(password, expected):
             return False
         if name not in self._hashes:
             return False
+        self._tries.give_back()
         self._known[name] = seen
         return True
 
@@ -141,8 +196,11 @@ def is_loopback(address: str) -> bool:
 def local_user(request: Any) -> str | None:
     """Without a policy, only who sits at this machine: by address and by name.
 
-    Another site may have its own name lead here; so it has to be one of ours.
+    Another site may have its own name lead here; so it has to be one of ours.  A server
+    in front is at this machine itself, and asks for somebody else.
     """
+    if any(name in request.headers for name in FORWARDED):
+        return None
     host = request.host.lower()
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     local = is_loopback(request.remote_addr or "") and name in LOCAL_NAMES

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: The drawing, and the area of the curves in it.
 WIDTH, HEIGHT = 560, 180
-LEFT, RIGHT, TOP, BOTTOM = 54, 4, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 62, 4, 12, 24
 
 #: A label at every so many minutes.
 STEP = 15

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound, HTTPSeeOther
 
-from lovely.remotetask import listing
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.web.fields import Integer, read_texts
-from lovely.remotetask.web.pages import FILTERS, LOOK_AT
+from lovely.remotetask.web.pages import FILTERS, search
 from lovely.remotetask.web.rendering import LIVE_COOKIE
 from lovely.remotetask.web.verbs import BULK, VERBS, Verb, apply_to_all, job_of
 
@@ -69,7 +69,7 @@ def ask_bulk(request: Any, service: TaskService) -> dict[str, Any]:
     verb, filters = _bulk_verb(request.GET.get("verb", "")), _filters(request.GET)
     if request.GET.get("scope") == "matching":
         wanted = read_texts(FILTERS, filters.items())
-        page = listing.find(service, limit=MOST, look_at=LOOK_AT, **wanted)
+        page = search(request.dashboard, service, MOST, **wanted)
         found, looked_at, more = page.jobs, page.looked_at, page.next is not None
     else:
         ids = [_read_id(text) for text in request.GET.getall("id")[:MOST]]
@@ -107,7 +107,7 @@ def set_live(request: Any) -> Any:
     response.set_cookie(
         LIVE_COOKIE,
         "off" if off else "on",
-        path=request.script_name or "/",
+        path=quote(request.script_name) or "/",
         httponly=True,
         samesite="Strict",
     )

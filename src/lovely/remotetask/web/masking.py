@@ -50,6 +50,8 @@ MORE = "..."
 #: The most that is shown: levels, items of each collection, values altogether, and
 #: characters of each text.
 MOST_LEVELS, MOST_ITEMS, MOST_VALUES, MOST_TEXT = 8, 200, 2000, 10_000
+#: And characters of an error with its traceback: all that is kept.
+MOST_ERROR = 2 * 20_000
 
 #: These show themselves in a line, and are Python's own.
 _PLAIN = (
@@ -72,39 +74,71 @@ class Mask:
         """
         if isinstance(patterns, str):
             raise InvalidType("mask: several patterns are needed, not one str.")
+        patterns = list(patterns)
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise InvalidType("mask: each pattern has to be a str.")
         either = "|".join(f"(?:{pattern})" for pattern in patterns) or "(?!)"
         try:
             self._name = re.compile(either, re.IGNORECASE)
-            self._pair = re.compile(_PAIR.format(names=either), re.IGNORECASE)
+            pair = _PAIR.format(names=either, quoted=_QUOTED)
+            self._pair = re.compile(pair, re.IGNORECASE)
         except re.error as error:
             raise InvalidArgument(f"mask: {error}.") from error
 
     def hides(self, name: object) -> bool:
         """Whether what has this name is not to be shown."""
+        if isinstance(name, enum.Enum):
+            return self.hides((name.name, name.value))
+        if isinstance(name, (tuple, frozenset)):
+            return any(map(self.hides, name))
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
         return isinstance(name, str) and self._name.search(name) is not None
 
     def text(self, text: str, most: int = MOST_TEXT) -> str:
         """A text without what looks like ``name=secret``, cut if it is long."""
         if len(text) > most:
             text = f"{text[:most]} {MORE}"
+        text = _HEADER.sub(self._header, text)
         text = self._pair.sub(rf"\g<before>{MASKED}", text)
         return _URL.sub(rf"\g<1>{MASKED}@", text)
+
+    def error(self, text: str) -> str:
+        """All of an error that may be shown."""
+        return self.text(text, MOST_ERROR)
+
+    def _header(self, found: re.Match[str]) -> str:
+        return f"{found[1]}{MASKED}" if self.hides(found[2]) else found[0]
 
     def value(self, value: Any) -> Any:
         """A value as a tree of dicts, lists, texts, numbers, bools and None."""
         return _Tree(self).show(value)
 
 
-#: A name, what parts it from a value, and the value: maybe in quotes.  Every part is
+#: A name, what parts it from a value, and the value: what is in quotes, up to the end
+#: if nothing ends it; what is in brackets; or a word.  A class's name, or a letter as
+#: of bytes, may be before brackets and quotes.  Repetitions before the value are
 #: bounded, so that no text takes long.
 _PAIR = (
-    r"(?P<before>(?:{names})[\w.\-]{{0,40}}[\"']?\s{{0,5}}[:=]\s{{0,5}}"
-    r"(?:(?:bearer|basic)\s{{1,5}})?)"
-    r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&\"'}})\]]+)"
+    r"(?P<before>(?:{names})[\w.\-]{{0,40}}(?:\\?[\"'])?\s{{0,5}}(?:=>|[:=])\s{{0,5}}"
+    r"(?:(?:bearer|basic|token)\s{{1,5}})?)"
+    r"(?:[bfru]{{0,2}}{quoted}|[\w.]{{0,100}}[(\[{{](?:{quoted}|[^)\]}}])*"
+    r"|[^\s,;&\"'}})\]]+)"
+)
+_QUOTED = "(?:{})".format(
+    "|".join(
+        rf"\\{quote}[^{quote}\\]*\\{quote}"  # within another text, as of JSON
+        rf"|\\?{quote}(?:\\[\s\S]|[^{quote}\\])*(?:{quote}|\\?\Z)"
+        for quote in "\"'"
+    )
+)
+#: Headers of HTTP, up to the end of the line or of the text that they are in.
+_HEADER = re.compile(
+    r"((cookie|authorization)[ \t]{0,5}:[ \t]{0,5})[^\s\"'][^\r\n\"']*", re.IGNORECASE
 )
 #: The password in a URL.
 _URL = re.compile(
-    r"(\b[a-z][a-z0-9+.\-]{0,20}://[^\s/:@]{1,100}:)[^\s/@]{1,200}@", re.IGNORECASE
+    r"(\b[a-z][a-z0-9+.\-]{0,20}://[^\s/:@]{0,100}:)[^\s/]{1,200}@", re.IGNORECASE
 )
 
 
@@ -137,7 +171,7 @@ class _Tree:
         if isinstance(value, (bytes, bytearray)):
             return f"<{len(value):,} bytes>"
         if isinstance(value, _PLAIN):
-            return str(value)
+            return self._mask.text(str(value))
         return self._collection(value, level)
 
     def _collection(self, value: Any, level: int) -> Any:
@@ -145,6 +179,12 @@ class _Tree:
             return self._pairs(value.items(), len(value), level)
         if isinstance(value, Persistent) and not isinstance(value, PersistentList):
             return _persistent(value)
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == 2
+            and self._is_pair(*value)
+        ):
+            return [self._key(value[0]), MASKED]
         names = getattr(value, "_fields", None)
         if names is not None and isinstance(value, tuple):
             return self._object(value, dict(zip(names, value, strict=False)), level)
@@ -154,6 +194,10 @@ class _Tree:
         if isinstance(value, type) or callable(value):
             return f"<{getattr(value, '__module__', '')}.{_name_of(value)}>"
         return self._object(value, _attributes(value), level)
+
+    def _is_pair(self, name: Any, value: Any) -> bool:
+        """Whether it is a name and a secret, as those of headers."""
+        return isinstance(name, (str, bytes)) and self._mask.hides(name)
 
     def _object(self, value: Any, attributes: Mapping[str, Any], level: int) -> Any:
         if not attributes:

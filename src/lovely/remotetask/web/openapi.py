@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.web.fields import LARGEST, Field
@@ -27,7 +28,7 @@ def description(request: Any) -> Schema:
             "version": version("lovely.remotetask"),
             "description": "Jobs of a task service: see them, and change them.",
         },
-        "servers": [{"url": f"{request.script_name}/api/v1"}],
+        "servers": [{"url": f"{quote(request.script_name)}/api/v1"}],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
@@ -87,8 +88,8 @@ def _responses(operation: Operation) -> Schema:
         "description": "As asked.",
         "content": {"application/json": {"schema": schema}},
     }
-    problems = {400, 401, 403, 503, *operation.problems}
-    problems |= {413, 415} if operation.body else set()
+    problems = {400, 401, 403, 413, 429, 503, *operation.problems}
+    problems |= {415} if operation.body else set()
     told = {str(status): _PROBLEM for status in sorted(problems)}
     return {str(operation.status): good, **told}
 
@@ -200,6 +201,7 @@ SCHEMAS: dict[str, Schema] = {
         **_BRIEF,
         input={},
         output={},
+        running_since=_or_null(_MOMENT),
         attempts=_list(_ATTEMPT),
         progress=_or_null(_object(fraction=_SECONDS, message=_TEXT)),
         schedule=_or_null(_SCHEDULE),

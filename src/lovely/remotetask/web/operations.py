@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyramid.httpexceptions import HTTPConflict, HTTPForbidden
 
-from lovely.remotetask import listing
 from lovely.remotetask.states import CRONJOB, DELAYED, REMOVABLE
 from lovely.remotetask.web import values
 from lovely.remotetask.web.fields import (
@@ -22,7 +21,7 @@ from lovely.remotetask.web.fields import (
     Several,
     Text,
 )
-from lovely.remotetask.web.pages import FILTERS, LOOK_AT, START, upcoming
+from lovely.remotetask.web.pages import FILTERS, START, search, upcoming
 from lovely.remotetask.web.settings import Settings
 from lovely.remotetask.web.verbs import BULK, VERBS, Verb, job_of
 
@@ -79,7 +78,7 @@ class Operation:
 
 
 def list_jobs(call: Call, limit: int = 50, **wanted: Any) -> Any:
-    page = listing.find(call.service, limit=limit, look_at=LOOK_AT, **wanted)
+    page = search(call.settings, call.service, limit, **wanted)
     return {
         "jobs": call.briefs(page.jobs),
         "next": page.next,

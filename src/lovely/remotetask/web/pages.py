@@ -7,8 +7,8 @@ are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lovely.remotetask import listing
 from lovely.remotetask.job import CronJob, Job
@@ -31,11 +31,15 @@ from lovely.remotetask.web.fields import (
     Text,
     read_texts,
 )
+from lovely.remotetask.web.schedules import comes_back, described
 from lovely.remotetask.web.verbs import BULK, VERBS, job_of, possible
 
 if TYPE_CHECKING:
+    from lovely.remotetask.current import Progress
+    from lovely.remotetask.health import Processing
     from lovely.remotetask.history import Minute
     from lovely.remotetask.service import TaskService
+    from lovely.remotetask.web.settings import Settings
 
 Values = dict[str, Any]
 
@@ -54,9 +58,20 @@ FILTERS = (
 START = Field("start", Integer(1), "Where to go on: `next` of the page before.")
 
 
-def now_of(service: TaskService) -> datetime:
-    """The time, by the service's clock."""
-    return datetime.fromtimestamp(service.environment.time(), timezone.utc)
+class Running(NamedTuple):
+    """A job that runs: since when, if that is known, and how far it is."""
+
+    job: Job
+    since: datetime | None
+    progress: Progress | None
+
+
+def search(
+    settings: Settings, service: TaskService, limit: int = LIMIT, **wanted: Any
+) -> listing.Page:
+    """A page of jobs.  No text is found that is not shown."""
+    seen = settings.mask.error
+    return listing.find(service, limit=limit, look_at=LOOK_AT, seen=seen, **wanted)
 
 
 def counts_of(service: TaskService) -> dict[str, int]:
@@ -67,10 +82,12 @@ def counts_of(service: TaskService) -> dict[str, int]:
 def overview(request: Any, service: TaskService) -> Values:
     """How the service is, at a glance."""
     minutes = service.history(60)
-    failures = listing.find(service, status=ERROR, limit=FEW, look_at=LOOK_AT)
+    failures = search(request.dashboard, service, FEW, status=ERROR)
+    processing = service.processing
     return {
         "counts": counts_of(service),
-        "processing": service.processing,
+        "processing": processing,
+        "longest": longest(service, processing),
         "throughput": charts.throughput(minutes),
         "latency": charts.latency(minutes),
         "minutes": [minute for minute in minutes if _runs(minute) or minute.retried],
@@ -96,21 +113,40 @@ def _figures(minutes: Sequence[Minute]) -> Values:
     }
 
 
+def longest(service: TaskService, processing: Processing) -> list[Running]:
+    """The jobs that have been running for longest, as far as that is known."""
+    held = [jobid for state in processing.workers for jobid in state.worker.held]
+    began = ((service.runningSince(jobid), jobid) for jobid in held)
+    known = sorted((moment, jobid) for moment, jobid in began if moment is not None)
+    return [_running(service, jobid) for _, jobid in known[:FEW]]
+
+
+def _running(service: TaskService, jobid: int) -> Running:
+    since, progress = service.runningSince(jobid), service.progress(jobid)
+    return Running(service.jobs[jobid], since, progress)
+
+
 def jobs(request: Any, service: TaskService) -> Values:
     """Jobs, a page at a time, those that are looked for."""
     given = asked_for(request)
     wanted = read_texts((*FILTERS, START), given)
-    page = listing.find(service, limit=LIMIT, look_at=LOOK_AT, **wanted)
+    page = search(request.dashboard, service, **wanted)
     filters = {name: text for name, text in given if name != "start"}
     return {
         "counts": counts_of(service),
         "page": page,
+        "reached": None if page.next is None else service.jobs.get(page.next),
         "filters": filters,
         "tabs": tab_links(request, filters),
         "first": "start" not in wanted,
         "on": request.url_for("jobs", {**filters, "start": page.next}),
-        "verbs": [VERBS[name] for name in BULK],
+        "verbs": [
+            VERBS[name]
+            for name, statuses in BULK.items()
+            if filters.get("status") in {None, *statuses}
+        ],
         "tasks": sorted(service.getAvailableTasks()),
+        "since": service.runningSince,
         "live_url": request.path_qs,
     }
 
@@ -143,21 +179,25 @@ def job(request: Any, service: TaskService) -> Values:
     return {
         "job": found,
         "shown": values.full(service, found, mask),
+        "shown_traceback": mask.error,
         "attempts": list(reversed(found.attempts)),
         "progress": service.progress(jobid),
+        "since": service.runningSince(jobid),
         "cron": isinstance(found, CronJob),
         "verbs": possible(found),
         "over": found.status in REMOVABLE,
-        "timeline": timeline(found),
+        "timeline": timeline(found, service.runningSince(jobid)),
         "worker": _worker_of(service, found),
-        "described": values.described(found) if isinstance(found, CronJob) else None,
+        "described": described(found) if isinstance(found, CronJob) else None,
     }
 
 
-def timeline(job: Job) -> list[tuple[str, datetime | None, str]]:
+def timeline(
+    job: Job, since: datetime | None
+) -> list[tuple[str, datetime | None, str]]:
     """What happened to a job: (what, when, status); the earliest first.
 
-    When an attempt has begun is not known before it has ended.
+    ``since``: when the attempt that runs has begun, if that is known.
     """
     events = [("Added", job.created, "queued")]
     for attempt in job.attempts:
@@ -168,7 +208,7 @@ def timeline(job: Job) -> list[tuple[str, datetime | None, str]]:
         else:
             events.append((f"{number} failed", attempt.ended, ERROR))
     if job.status == PROCESSING:
-        events.append((f"Attempt {job.attempt} is running", None, PROCESSING))
+        events.append((f"Attempt {job.attempt} is running", since, PROCESSING))
     if job.scheduledFor is not None and job.status in {DELAYED, CRONJOB}:
         events.append(("Due", job.scheduledFor, job.status))
     return events
@@ -206,20 +246,22 @@ def upcoming(service: TaskService, limit: int) -> list[Job]:
 
 
 def schedule(request: Any, service: TaskService) -> Values:
-    """Cron jobs, and what waits for a time."""
+    """Jobs that come back, and what waits for a time."""
     wanted = read_texts([START], asked_for(request))
-    page = listing.find(service, status=CRONJOB, limit=LIMIT, look_at=LOOK_AT, **wanted)
-    running = listing.find(service, status=PROCESSING, limit=LIMIT, look_at=LOOK_AT)
-    crons = [job for job in running.jobs if isinstance(job, CronJob)]
+    page = search(request.dashboard, service, status=CRONJOB, **wanted)
+    running = search(request.dashboard, service, status=PROCESSING)
+    delayed = search(request.dashboard, service, status=DELAYED)
+    # Their runs are not over: some are tried again.
+    crons = [job for job in (*running.jobs, *delayed.jobs) if comes_back(job)]
     first = "start" not in wanted
     return {
         "counts": counts_of(service),
         "crons": [*(crons if first else ()), *page.jobs],
-        "described": values.described,
+        "described": described,
         "page": page,
         "first": first,
         "on": request.url_for("schedule", {"start": page.next}),
-        "delayed": listing.find(service, status=DELAYED, limit=FEW, look_at=LOOK_AT),
+        "delayed": [job for job in delayed.jobs if not comes_back(job)][:FEW],
         "possible": possible,
         "live_url": request.path_qs,
     }
@@ -232,9 +274,7 @@ def workers(request: Any, service: TaskService) -> Values:
         "processing": processing,
         "held": {
             state.worker.identity: [
-                (service.jobs[jobid], service.progress(jobid))
-                for jobid in state.worker.held[:FEW]
-                if jobid in service.jobs
+                _running(service, jobid) for jobid in state.worker.held[:FEW]
             ]
             for state in processing.workers
         },

@@ -86,7 +86,7 @@ def problem_of(error: Exception) -> Problem:
 
 def _of_http(error: Any) -> Problem:
     """What an exception of Pyramid's means."""
-    kept = ("Allow", "WWW-Authenticate")
+    kept = ("Allow", "Retry-After", "WWW-Authenticate")
     headers = [(name, text) for name, text in error.headers.items() if name in kept]
     return Problem(error.status_code, str(error.detail or error.explanation), headers)
 
@@ -100,7 +100,7 @@ def answer(request: Any, problem: Problem) -> Any:
         response.status = problem.status
     response.headers.update(problem.headers)
     if problem.status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER)
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER))
     return response
 
 

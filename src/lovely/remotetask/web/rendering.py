@@ -101,6 +101,8 @@ def notice(request: Any) -> str | None:
     verb, count = VERBS.get(request.GET.get("done", "")), request.GET.get("count", "")
     if verb is None or not _is_number(count):
         return None
+    if int(count) == 0:
+        return f"{verb.label}: nothing was done, as it makes no sense any more."
     more = " There are more that match." if request.GET.get("more") == "1" else ""
     return f"{verb.done}: {words.plural(int(count), 'job')}.{more}"
 

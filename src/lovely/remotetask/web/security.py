@@ -9,7 +9,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyramid.httpexceptions import HTTPForbidden, HTTPUnauthorized
+from pyramid.httpexceptions import (
+    HTTPForbidden,
+    HTTPLengthRequired,
+    HTTPRequestEntityTooLarge,
+    HTTPUnauthorized,
+    HTTPUnsupportedMediaType,
+)
 
 from lovely.remotetask.web.authentication import local_user
 from lovely.remotetask.web.problems import as_json, error_view, problem_of
@@ -32,6 +38,12 @@ HEADERS = {
 #: Whoever asks: they tell nothing of jobs.
 OPEN = frozenset({"/healthz", "/readyz"})
 
+#: The longest body, in bytes.
+LONGEST_BODY = 1_000_000
+
+#: How browsers send the pages' forms.
+FORM = "application/x-www-form-urlencoded"
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Handler = Callable[[Any], Any]
@@ -41,6 +53,8 @@ def guard_factory(handler: Handler, registry: Any) -> Handler:
     """A tween: lets in who may, and tells the browser what holds."""
 
     def guard(request: Any) -> Any:
+        # Only & parts fields; WebOb would have it that a semicolon does, too.
+        request.query_string = request.query_string.replace(";", "%3B")
         try:
             # Whatever comes later reads them.
             _ = request.path_info, request.GET
@@ -49,6 +63,7 @@ def guard_factory(handler: Handler, registry: Any) -> Handler:
         try:
             request.user = "" if request.path_info in OPEN else identify(request)
             check_origin(request)
+            check_body(request)
         except Exception as error:
             request.user = ""
             response = error_view(error, request)
@@ -94,11 +109,31 @@ def check_origin(request: Any) -> None:
     if site is not None:
         foreign = site not in {"same-origin", "none"}
     else:
-        foreign = origin is not None and _host(urlsplit(origin).netloc) != _host(
-            request.host
-        )
+        foreign = origin is not None and _host_of(origin) != _host(request.host)
     if foreign:
         raise HTTPForbidden("The request came from another site.")
+
+
+def check_body(request: Any) -> None:
+    """Before a body is read: raise HTTPRequestEntityTooLarge, HTTPLengthRequired, or
+    HTTPUnsupportedMediaType if it is not as the pages' forms are sent.
+    """
+    if (request.content_length or 0) > LONGEST_BODY:
+        raise HTTPRequestEntityTooLarge(f"The body: at most {LONGEST_BODY:,} bytes.")
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        raise HTTPLengthRequired("The body: its length is needed.")
+    if request.method in SAFE_METHODS or request.path_info.startswith("/api/"):
+        return
+    if request.content_type not in {"", FORM}:
+        raise HTTPUnsupportedMediaType(f"The body: {FORM} is needed.")
+
+
+def _host_of(origin: str) -> str | None:
+    """The host of an origin; None if it is none."""
+    try:
+        return _host(urlsplit(origin).netloc)
+    except ValueError:
+        return None
 
 
 def _host(host: str) -> str:

@@ -13,9 +13,17 @@ from waitress.trigger import trigger
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.web.app import make_app
 from lovely.remotetask.web.authentication import is_loopback
+from lovely.remotetask.web.security import LONGEST_BODY
 
-#: How many requests are answered at a time.
-THREADS = 4
+#: What waitress is told, unless somebody knows better: so many requests are answered at
+#: a time; no body is kept that would be refused; and the dashboard is to see whether a
+#: server in front has passed a request on.
+OPTIONS = {
+    "threads": 4,
+    "ident": None,
+    "max_request_body_size": 2 * LONGEST_BODY,
+    "clear_untrusted_proxy_headers": False,
+}
 
 
 class Server:
@@ -25,7 +33,7 @@ class Server:
         self, app: Any, host: str, port: int, options: Mapping[str, Any]
     ) -> None:
         self._sockets: dict[int, Any] = {}
-        given = {"threads": THREADS, "ident": None, **options}
+        given = {**OPTIONS, **options}
         self._server = waitress.create_server(
             app, host=host, port=port, map=self._sockets, **given
         )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from lovely.remotetask.attempts import Attempt, PastRun
-from lovely.remotetask.calendars import Cron, Fields
 from lovely.remotetask.job import CronJob, Job
-from lovely.remotetask.schedule import Every
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.web.masking import Mask
-from lovely.remotetask.web.words import between, duration, first_line, iso
+from lovely.remotetask.web.schedules import described
+from lovely.remotetask.web.words import between, first_line, iso
 
 if TYPE_CHECKING:
     from lovely.remotetask.health import WorkerState
@@ -20,14 +18,6 @@ if TYPE_CHECKING:
 
 #: How many of the next runs of a cron job are told.
 UPCOMING = 5
-#: The fields of a schedule, and how people call them.
-FIELDS = {
-    "month": "month",
-    "dayOfMonth": "day",
-    "dayOfWeek": "weekday",
-    "hour": "hour",
-    "minute": "minute",
-}
 #: How much of an error is told in a list.
 BRIEF = 300
 
@@ -56,6 +46,7 @@ def full(service: TaskService, job: Job, mask: Mask) -> dict[str, Any]:
         **brief(job, mask),
         "input": mask.value(job.input),
         "output": mask.value(job.output),
+        "running_since": iso(service.runningSince(job.id)),
         "attempts": [_attempt(attempt, mask) for attempt in job.attempts],
         "progress": None
         if progress is None
@@ -75,37 +66,6 @@ def schedule(job: CronJob, mask: Mask) -> dict[str, Any]:
         "upcoming": [iso(moment) for moment in job.upcoming(UPCOMING)],
         "runs": [_run(run, mask) for run in job.runs],
     }
-
-
-def described(job: CronJob) -> str:
-    """A schedule in words."""
-    schedule = job.plan.schedule
-    if isinstance(schedule, Every):
-        return f"every {duration(schedule.interval / 1_000_000)}"
-    if isinstance(schedule, Cron):
-        return f"{schedule.expression} ({schedule.timezone})"
-    if isinstance(schedule, Fields):
-        given = [
-            f"{label} {ranges(getattr(schedule, name))}"
-            for name, label in FIELDS.items()
-            if getattr(schedule, name)
-        ]
-        return f"{'; '.join(given)} ({schedule.timezone})"
-    return "once"
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers as people write them: ``1-3, 7``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(
-        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run))
-        for run in runs
-    )
 
 
 def worker(state: WorkerState) -> dict[str, Any]:
@@ -161,7 +121,7 @@ def _attempt(attempt: Attempt, mask: Mask) -> dict[str, Any]:
         else {
             "type": failure.type,
             "message": mask.text(failure.message),
-            "traceback": mask.text(failure.traceback, 2 * 20_000),
+            "traceback": mask.error(failure.traceback),
         },
     }
 

@@ -114,7 +114,7 @@ VERBS = {
         Verb(
             "cancel",
             "Cancel",
-            "Cancelled",
+            "Cancelled, or asked to stop if it runs",
             "End a job that waits; ask one that runs to stop.",
             _with(CANCELLABLE | {PROCESSING}),
             lambda service, jobid: service.cancel(jobid),
@@ -132,8 +132,12 @@ VERBS = {
     )
 }
 
-#: What can be done to many jobs at a time.
-BULK = ("retry", "cancel", "remove")
+#: What can be done to many jobs at a time, and with which statuses.
+BULK = {
+    "retry": RETRIABLE,
+    "cancel": CANCELLABLE | {PROCESSING},
+    "remove": REMOVABLE,
+}
 
 
 def possible(job: Job) -> list[Verb]:

@@ -88,6 +88,15 @@ def ago(moment: datetime | None, now: datetime) -> Markup:
     )
 
 
+def since(moment: datetime, now: datetime) -> Markup:
+    """For how long something has been going on, with the moment when it began."""
+    seconds = float(int(max(0.0, (now - moment).total_seconds())))
+    text = duration(seconds).replace(".0 s", " s") if seconds else "a moment"
+    return Markup('<time datetime="{}" title="since {}">{}</time>').format(
+        iso(moment), exact(moment), text
+    )
+
+
 def at(moment: datetime | None) -> Markup:
     """A moment, to the second."""
     if moment is None:
@@ -119,6 +128,7 @@ FILTERS: dict[str, Any] = {
     "number": number,
     "duration": duration,
     "ago": ago,
+    "since": since,
     "at": at,
     "iso": iso,
     "plural": plural,

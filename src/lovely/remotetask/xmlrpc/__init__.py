@@ -86,7 +86,7 @@ def _faults(function: Any) -> Any:
     ) -> Any:
         arguments = (_1, _2, _3, _4, _5, _6, _7, _8, _9)
         try:
-            given = values.incoming_list(a for a in arguments if a is not _NONE)
+            given = [values.incoming(a) for a in arguments if a is not _NONE]
             _check_number(function.__name__, signature, given)
             return function(self, *given)
         except RemoteTaskError as error:

@@ -6,7 +6,8 @@ What comes in becomes plain Python; what goes out becomes what XML-RPC can say:
 - datetimes are in UTC, without a zone, as XML-RPC has none; so are those that come in;
 - bytes are base64; integers of more than 32 bits, decimals, fractions of money and
   such, dates, times and UUIDs are text; intervals are seconds;
-- text loses the characters that XML can't carry: they are escaped, as ``\\x00``.
+- text loses the characters that XML can't carry: they are escaped, as ``\\x00``;
+- values are at most 50 levels deep.
 
 Anything else is refused, rather than sent as something that nobody expects.
 """
@@ -14,7 +15,7 @@ Anything else is refused, rather than sent as something that nobody expects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -101,22 +102,19 @@ def _digits(value: int) -> str | None:
         return None
 
 
-def incoming(value: Any) -> Any:
+def incoming(value: Any, depth: int = 0) -> Any:
     """What XML-RPC has read, as plain Python.  Raise InvalidArgument."""
+    if depth > DEEPEST:
+        raise InvalidArgument(f"An argument is deeper than {DEEPEST} levels.")
     if isinstance(value, DateTime):
         return _moment(value)
     if isinstance(value, Binary):
         return value.data
     if isinstance(value, dict):
-        return {key: incoming(item) for key, item in value.items()}
+        return {key: incoming(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return incoming_list(value)
+        return [incoming(item, depth + 1) for item in value]
     return value
-
-
-def incoming_list(values: Iterable[Any]) -> list[Any]:
-    """The same for several."""
-    return [incoming(value) for value in values]
 
 
 def _moment(value: DateTime) -> datetime:

@@ -21,6 +21,11 @@ document.addEventListener("change", (event) => {
   show();
 });
 
+// Where nobody looks, nothing is asked.
+document.addEventListener("htmx:before:request", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+
 // Say so if a page can't be kept up to date.
 function stale(lost) {
   const mark = document.querySelector(".stale");
