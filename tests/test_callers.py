@@ -160,6 +160,14 @@ def test_what_runs_is_left_alone(
     assert [info.threads for info in service.workers] == [1]
 
 
+def look_on(worker: Session, clocks: Clocks) -> None:
+    """A worker looks now and then, for longer than a lease."""
+    for _ in range(4):
+        worker.beat()
+        worker.rescue()
+        clocks.advance(LONGER / 3)
+
+
 def committing_look(look: Any) -> None:
     """The task ``commit`` looks around once it has committed."""
 
@@ -176,11 +184,7 @@ def test_a_lost_call(
     """A call that takes too long is taken for lost, and overwrites nothing then."""
 
     def be_late() -> str:
-        worker.beat()
-        worker.rescue()
-        clocks.advance(LONGER)
-        worker.beat()
-        worker.rescue()
+        look_on(worker, clocks)
         assert worker.claim_next() == [jobid]
         register("commit", lambda value: "in time")
         worker.run(jobid, worker.own_key)
@@ -203,11 +207,7 @@ def test_another_worker_has_it(
     """Neither does it end what another worker runs meanwhile."""
 
     def be_late() -> str:
-        worker.beat()
-        worker.rescue()
-        clocks.advance(LONGER)
-        worker.beat()
-        worker.rescue()
+        look_on(worker, clocks)
         assert worker.claim_next() == [jobid]
         transaction.begin()
         return "too late"

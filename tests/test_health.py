@@ -25,6 +25,7 @@ from tests.support import (
     FakeEnvironment,
     ask,
     processing,
+    put_service,
     register,
     wait_until,
 )
@@ -223,6 +224,82 @@ def test_clocks_that_differ(
     assert states(db) == [SILENT, IDLE]
 
 
+@pytest.mark.parametrize("ahead", [-1000, 1000])
+def test_the_clock_of_a_machine_differs(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session], ahead: int
+) -> None:
+    """Who watches on a machine with workers goes by the storage's clock all the same.
+
+    However far its own is ahead or behind.
+    """
+    clocks.now = clocks.storage + ahead
+    for _ in range(2):
+        wait(clocks, sessions, 5)
+    assert [session.ahead for session in sessions] == [ahead, ahead]
+    assert states(db) == [IDLE, IDLE]
+    wait(clocks, sessions[1:], 15)
+    assert states(db) == [IDLE, IDLE]
+    wait(clocks, sessions[1:], 15)
+    assert states(db) == [SILENT, IDLE]
+    wait(clocks, [], 100)
+    assert states(db) == [SILENT, SILENT]
+    clocks.now -= ahead
+    for _ in range(2):
+        wait(clocks, sessions, 5)
+    assert [session.ahead for session in sessions] == [0, 0]
+    assert ask(db, lambda s: {worker.pulse.ahead for worker in s._workers}) == {0}
+
+
+def test_the_time_of_each_storage(everywhere: Any, tasks: None) -> None:
+    """A worker knows the storage's time when its heartbeat is committed."""
+    put_service(everywhere)
+    with closing(Session(everywhere, ["service"])) as session:
+        session.register(1, Lease())
+        session.beat()
+        session.ahead = 1000
+        session.beat()
+        assert session.ahead == 0
+        assert ask(everywhere, lambda s: [w.pulse.ahead for w in s._workers]) == [1000]
+        session.leave()
+
+
+def test_a_slow_commit_is_no_other_clock(
+    service: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """Between the two looks at the clock, a commit may take its time."""
+    clocks.now = clocks.storage
+    session = sessions[0]
+    commit = session.manager.commit
+
+    def slow() -> None:
+        clocks.advance(50)
+        clocks.now += 50
+        commit()
+        clocks.advance(50)
+        clocks.now += 50
+
+    session.manager.commit = slow
+    session.beat()
+    assert session.ahead == 0
+
+
+def test_a_clock_that_differs_is_told(
+    service: Any, sessions: list[Session], clocks: Clocks, caplog: Any
+) -> None:
+    """A worker says so, once, if its machine's clock is wrong, or the storage's is."""
+    clocks.now = clocks.storage + 400
+    with processing(service):
+        wait_until(lambda: "differ by 400 seconds" in caplog.text)
+    caplog.clear()
+    keeper = upkeep.Upkeep("service")
+    for ahead in (-400, -401, 0, 299, 500):
+        sessions[0].ahead = ahead
+        keeper.notice_clock(sessions[0])
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "differ by 400 seconds" in first
+    assert "differ by 500 seconds" in second
+
+
 def test_claims_by_hand(service: Any, db: Any, environment: FakeEnvironment) -> None:
     """A job that a caller has claimed makes nobody a worker."""
     add(service, "echo", "echo")
@@ -242,13 +319,10 @@ def test_suspects_wait_rightly(
     lost, other = sessions
     claim(lost, 2)
     lost.beat()
-    clocks.advance(601)
-    clocks.now += 601
     other.rescue()
-    other.beat()
-    clocks.advance(11)
-    other.beat()
-    other.rescue()
+    for _ in range(3):
+        wait(clocks, [other], 201)
+        other.rescue()
     assert ask(db, lambda s: [job.crashes for job in s.jobs.values()]) == [1, 1]
     assert len(claim(other, 2)) == 1
     wait(clocks, [other])

@@ -253,6 +253,45 @@ def test_a_day(db: Any, service: Any, clock: FakeEnvironment, session: Session) 
     assert ask(db, lambda s: len(s._history._hours)) == 25
 
 
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_clock_that_jumps(
+    db: Any, service: Any, clock: FakeEnvironment, session: Session, days: int
+) -> None:
+    """A clock that is wrong for a while takes away nothing of the day, and comes back.
+
+    What it leaves behind is bounded, too.
+    """
+    for _ in range(24):
+        add(service, "echo")
+        run(session)
+        session.beat()
+        clock.now += 3600
+    for jump in range(1, 4):
+        clock.now += jump * days * 86400
+        for _ in range(2):
+            add(service, "echo")
+            run(session)
+            session.beat()
+            clock.now += 3600
+        session.beat()
+        clock.now -= jump * days * 86400 + 2 * 3600
+    add(service, "echo")
+    run(session)
+    session.beat()
+    assert sums(db, 60) == (1, 0, 0)
+    assert sums(db, KEPT_MINUTES)[0] >= 20
+    for _ in range(30):
+        clock.now += 3600
+        add(service, "echo")
+        run(session)
+        session.beat()
+    assert sums(db, KEPT_MINUTES) == (24, 0, 0)
+    [hours] = ask(db, lambda s: [list(w.pulse.history._hours) for w in s._workers])
+    assert len(hours) == 25
+    session.leave()
+    assert sums(db, KEPT_MINUTES) == (24, 0, 0)
+
+
 def test_a_busy_hour_is_a_small_record(
     db: Any, service: Any, clock: FakeEnvironment, session: Session
 ) -> None:

@@ -32,7 +32,7 @@ LAYERS = [
         "pattern",
         "people",
     ],
-    ["events", "history", "logs", "schedule"],
+    ["additions", "events", "history", "logs", "schedule"],
     ["calendars"],
     ["planning"],
     ["attempts", "plan", "versions"],

@@ -58,6 +58,13 @@ def look(session: Session) -> None:
     session.rescue()
 
 
+def watch(session: Session, clocks: Clocks, seconds: float = 61) -> None:
+    """Time passes, and a worker looks now and then."""
+    for _ in range(4):
+        clocks.advance(seconds / 4)
+        look(session)
+
+
 def add(service: Any, *tasks: str) -> list[int]:
     """Commit new jobs; their ids."""
     ids = [service.add(task) for task in tasks]
@@ -143,8 +150,7 @@ def test_silent_for_too_long(
     assert claim(silent) == [jobid]
     look(silent)
     look(other)
-    clocks.advance(59)
-    look(other)
+    watch(other, clocks, 59)
     assert status(db, jobid) == "processing"
     clocks.advance(2)
     look(other)
@@ -154,6 +160,28 @@ def test_silent_for_too_long(
     other.run(jobid, other.own_key)
     assert status(db, jobid) == "completed"
     check_committed(db)
+
+
+def test_nobody_could_look(
+    service: Any, db: Any, clocks: Clocks, sessions: list[Session]
+) -> None:
+    """After an outage of the storage, or a stall of its own, nobody calls others lost.
+
+    They have to be silent while one looks: their hearts could not beat, either.
+    """
+    silent, other = sessions
+    (jobid,) = add(service, "echo")
+    assert claim(silent) == [jobid]
+    look(silent)
+    look(other)
+    clocks.advance(1000)
+    look(other)
+    clocks.advance(2 * LEASE.heartbeat)
+    look(other)
+    assert status(db, jobid) == "processing"
+    clocks.advance(1)
+    look(other)
+    assert status(db, jobid) == "queued"
 
 
 def test_who_beats_lives(
@@ -214,8 +242,7 @@ def test_who_comes_back(
         runs.append(len(runs))
         if len(runs) == 1:
             look(other)
-            clocks.advance(61)
-            look(other)
+            watch(other, clocks)
             assert claim(other) == [jobid]
             other.run(jobid, other.own_key)
             return "too late"
@@ -241,8 +268,7 @@ def fall_silent(lost: Session, other: Session, clocks: Clocks) -> None:
     """A worker is not heard of for longer than its lease; another one notices."""
     look(lost)
     look(other)
-    clocks.advance(61)
-    look(other)
+    watch(other, clocks)
 
 
 def lose(db: Any) -> None:
@@ -266,10 +292,9 @@ def test_suspects_come_alone(
     look(lost)
     look(other)
     clocks.now += 1
-    clocks.advance(61)
     (fresh,) = add(service, "echo")
     clocks.now += 1
-    look(other)
+    watch(other, clocks)
     assert claim(other, 10) == [fresh]
     assert claim(other, 10, in_hand=[fresh], suspects=False) == []
     found = other.claim(other.own_key, 10, [fresh])
@@ -324,8 +349,7 @@ def crash_too_often(db: Any, clocks: Clocks, jobid: int) -> None:
                 lost.register(1, LEASE)
                 assert lost.claim_job(jobid) == [jobid]
             look(watcher)
-            clocks.advance(61)
-            look(watcher)
+            watch(watcher, clocks)
             assert ask(db, lambda s: s.jobs[jobid].crashes) == crash
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,23 +14,31 @@ import pytest
 import transaction
 import zope.event
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as open_metrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from transaction.interfaces import TransientError
 
 from lovely.remotetask import metrics, own
 from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.events import RunEnded
 from lovely.remotetask.metrics import Runs, Services, make_app, serve
 from lovely.remotetask.retry import RetryPolicy
 from lovely.remotetask.session import Session
 from lovely.remotetask.task import SimpleTask
 from lovely.remotetask.workers import Lease
 from tests.support import (
+    PATIENCE,
     FakeEnvironment,
     ask,
+    in_child,
     open_connections,
     provide,
     put_service,
     register,
+    wait_until,
 )
 
 
@@ -46,7 +55,7 @@ def runs() -> Iterator[CollectorRegistry]:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for the process's registry makes a new one."""
-    monkeypatch.setattr(metrics, "_registry", None)
+    monkeypatch.setattr(metrics, "_process", None)
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -131,6 +140,30 @@ def test_a_service_that_is_gone(db: Any, service: Any) -> None:
     assert open_connections(db) == 1
 
 
+def test_a_server_that_does_not_answer(
+    db: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for is told in time, and one connection waits for the server."""
+    monkeypatch.setattr(metrics, "PATIENCE", 0.01)
+    answer, opened = threading.Event(), []
+    original = db.open
+
+    def waiting(**arguments: Any) -> Any:
+        opened.append(arguments)
+        assert answer.wait(PATIENCE)
+        return original(**arguments)
+
+    monkeypatch.setattr(db, "open", waiting)
+    found = shown(db, "service", "other")
+    for _ in range(3):
+        assert value(found, "up") == 0
+        assert value(found, "up", service="other") == 0
+        assert value(found, "jobs", status="queued") is None
+    assert len(opened) == 1
+    answer.set()
+    wait_until(lambda: value(found, "up") == 1)
+
+
 def test_several_services(db: Any, service: Any) -> None:
     """Services are told apart by their names."""
     other = put_service(db, "other")
@@ -185,6 +218,20 @@ def test_adds(service: Any, runs: CollectorRegistry) -> None:
     assert value(runs, "jobs_added_total", task="fail") == 1
 
 
+def test_adds_that_are_taken_back(service: Any, runs: CollectorRegistry) -> None:
+    """What a rollback to a savepoint undoes was never added."""
+    service.add("echo")
+    before = transaction.savepoint()
+    service.add("echo")
+    transaction.savepoint()
+    service.add("fail")
+    before.rollback()
+    service.add("echo")
+    transaction.commit()
+    assert value(runs, "jobs_added_total", task="echo") == 2
+    assert value(runs, "jobs_added_total", task="fail") is None
+
+
 def test_adds_without_a_database(service: Any, runs: CollectorRegistry) -> None:
     """A service that is in no database is not counted."""
     type(service)().add("echo")
@@ -208,10 +255,9 @@ def test_rescues(
     assert value(runs, "jobs_rescued_total", outcome="failed") == 0
 
 
-def test_conflicts(service: Any, runs: CollectorRegistry) -> None:
-    """Conflicts that are followed by another try are counted."""
-    before = runs.get_sample_value("remotetask_conflicts_total")
-    assert before == own.conflicts()
+@pytest.fixture
+def conflicting() -> None:
+    """A task, ``conflicting``, that meets two conflicts."""
     tried: list[int] = []
 
     def conflicting(value: Any) -> None:
@@ -220,8 +266,65 @@ def test_conflicts(service: Any, runs: CollectorRegistry) -> None:
             raise TransientError
 
     register("conflicting", conflicting)
+
+
+def test_conflicts(service: Any, conflicting: None, runs: CollectorRegistry) -> None:
+    """Conflicts that are followed by another try are counted."""
+    before = runs.get_sample_value("remotetask_conflicts_total")
+    assert before == own.conflicts()
     run(service, "conflicting")
-    assert runs.get_sample_value("remotetask_conflicts_total") == before + 2
+    assert runs.get_sample_value("remotetask_conflicts_total") == own.conflicts()
+    assert own.conflicts() == before + 2
+
+
+def test_nothing_is_zero(service: Any, runs: CollectorRegistry) -> None:
+    """From its first number on, a task has one for each outcome."""
+    run(service, "echo")
+    assert value(runs, "runs_total", task="echo", outcome="completed") == 1
+    for outcome in ("failed", "retried", "cancelled"):
+        assert value(runs, "runs_total", task="echo", outcome=outcome) == 0
+
+
+def test_nobody_asks(
+    service: Any, runs: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are counted, and not kept, also where nobody asks for their number."""
+    monkeypatch.setattr(metrics, "AT_ONCE", 2)
+    [counted] = [s for s in zope.event.subscribers if isinstance(s, Runs)]
+    run(service, "echo", "echo", "echo")
+    assert len(counted._runs) == 1
+    assert value(runs, "runs_total", task="echo", outcome="completed") == 3
+    assert len(counted._runs) == 0
+
+
+def test_too_many_tasks(
+    service: Any, runs: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many tasks there are, the numbers do not grow without end."""
+    monkeypatch.setattr(metrics, "MOST_TASKS", 1)
+    run(service, "echo", "fail", "echo")
+    assert value(runs, "runs_total", task="echo", outcome="completed") == 2
+    assert value(runs, "runs_total", task="fail", outcome="failed") is None
+    assert value(runs, "runs_total", task="(others)", outcome="failed") == 1
+    assert value(runs, "run_seconds_count", task="(others)") == 1
+    assert value(runs, "jobs_added_total", task="(others)") == 1
+
+
+def test_fork(service: Any, conflicting: None, runs: CollectorRegistry) -> None:
+    """A child counts from zero on, though its parent's threads are counting."""
+    run(service, "echo", "conflicting")
+    assert own.conflicts() > 0
+
+    def child() -> list[float | None]:
+        found = [value(runs, "runs_total", task="echo", outcome="completed")]
+        zope.event.notify(RunEnded(service, service.jobs[1], 0).end("completed", 1))
+        found.append(value(runs, "runs_total", task="echo", outcome="completed"))
+        return [*found, own.conflicts()]
+
+    [counted] = [s for s in zope.event.subscribers if isinstance(s, Runs)]
+    with counted._lock, own._lock:
+        assert in_child(child) == [None, 1, 0]
+    assert value(runs, "runs_total", task="echo", outcome="completed") == 1
 
 
 def test_start_and_stop() -> None:
@@ -270,6 +373,21 @@ def test_two_apps_count_once(db: Any, service: Any) -> None:
     line = 'remotetask_runs_total{outcome="completed",service="service",task="echo"}'
     for app in apps:
         assert f"{line} 1.0" in ask_app(app)[1]
+
+
+def test_tasks_that_have_not_run(db: Any, service: Any) -> None:
+    """The first failure of a task is seen: there was a zero before."""
+    _, text = ask_app(make_app(db, ["service"]))
+    line = 'remotetask_runs_total{outcome="failed",service="service",task="fail"} 0.0'
+    assert line in text.splitlines()
+
+
+def test_open_metrics(db: Any, service: Any) -> None:
+    """What is shown in the newer format passes its strict parser, too."""
+    run(service, "echo", "fail")
+    shown = metrics._shown(db, [["service"]])
+    found = list(open_metrics(generate_latest(shown).decode()))
+    assert "remotetask_run_seconds" in {family.name for family in found}
 
 
 def test_hostile_names(db: Any, service: Any) -> None:

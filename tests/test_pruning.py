@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import transaction
+from ZEO.Exceptions import ClientDisconnected
 
 from lovely.remotetask import processor, pruning
 from lovely.remotetask.interfaces import COMPLETED, ERROR, QUEUED
@@ -514,6 +515,21 @@ def test_a_bad_retention_is_told_once(
     assert "service: no jobs are removed" in caplog.text
 
 
+def test_a_clock_that_is_ahead(
+    service: Any, db: Any, clocks: Clocks, session: Session
+) -> None:
+    """A worker whose clock is ahead of the storage's removes nothing too early."""
+    clocks.now = clocks.storage
+    fill(service, "echo")
+    keep(service, completed=Keep(age=LATER))
+    wait(clocks, LATER / 2)
+    clocks.now += 1_000_000
+    assert prune(session, db) == [1]
+    clocks.now -= 1_000_000
+    wait(clocks, LATER)
+    assert prune(session, db) == [0]
+
+
 def test_what_fails_is_told(
     service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -528,3 +544,23 @@ def test_what_fails_is_told(
         wait_until(lambda: ask(db, lambda s: s.count(COMPLETED)) == 1)
         assert ask(db, lambda s: s.workers)[0].identity == worker.identity
     assert caplog.text.count("jobs could not be removed") == 1
+
+
+def test_an_outage_is_told_by_others(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Where the storage fails, the processor says so, once, and begins anew."""
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.01)
+    monkeypatch.setattr(processor, "ERROR_WAIT", 0.01)
+    tried: list[int] = []
+
+    def fail(step: Any) -> Any:
+        tried.append(1)
+        raise ClientDisconnected
+
+    monkeypatch.setattr(pruning.Step, "__call__", fail)
+    with processing(service):
+        wait_until(lambda: len(tried) > 3)
+    assert "the storage fails, trying again" in caplog.text
+    assert "could not be removed" not in caplog.text
+    assert "Traceback" not in caplog.text

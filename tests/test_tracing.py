@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import transaction
+import ZODB
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from transaction.interfaces import TransientError
+from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask import tracing
 from lovely.remotetask.current import wrappers
+from lovely.remotetask.retry import RetryPolicy
+from lovely.remotetask.service import TaskService
 from lovely.remotetask.session import Session
+from lovely.remotetask.task import SimpleTask
 from lovely.remotetask.workers import Lease
-from tests.support import FakeEnvironment, register
+from tests.cli.commands import run
+from tests.support import FakeEnvironment, echo, provide, put_service, register
+
+ATTEMPT = "lovely.remotetask.attempt"
 
 
 class Exporter(InMemorySpanExporter):
@@ -80,7 +91,7 @@ def test_from_add_to_run(
         "messaging.operation.type": "process",
         "messaging.message.id": str(jobid),
         "lovely.remotetask.task": "echo",
-        "lovely.remotetask.attempt": 1,
+        ATTEMPT: 1,
     }
 
 
@@ -96,12 +107,108 @@ def test_the_task_is_within(
     register("outer", outer)
     service.add("outer")
     service.process()
+    transaction.commit()
     [ran], [inner] = spans.named("run outer"), spans.named("inner")
     [added] = spans.named("add echo")
     assert inner.parent is not None
     assert inner.parent.span_id == ran.context.span_id
     assert added.context.trace_id == ran.context.trace_id
     assert len(spans.named("run echo")) == 1
+
+
+def test_what_was_not_added(service: Any, spans: Exporter) -> None:
+    """There is no span for a job that never came to be."""
+    service.add("echo")
+    transaction.abort()
+    service.add("echo")
+    before = transaction.savepoint()
+    service.add("fail")
+    transaction.savepoint()
+    service.add("fail")
+    before.rollback()
+    assert spans.named("add echo") == []
+    transaction.commit()
+    assert len(spans.named("add echo")) == 1
+    assert spans.named("add fail") == []
+
+
+def test_what_a_failed_run_has_added(service: Any, spans: Exporter) -> None:
+    """Nor is there one for what an attempt added and did not commit."""
+
+    def outer(value: Any) -> None:
+        service.add("echo")
+        raise RuntimeError
+
+    register("outer", outer)
+    service.add("outer")
+    work(service)
+    assert len(spans.named("run outer")) == 1
+    assert spans.named("add echo") == []
+
+
+def test_without_a_database(spans: Exporter) -> None:
+    """A job of a service that is in no database is added at once."""
+    service = TaskService()
+    service.__name__ = "apart"
+    register("echo", echo)
+    service.add("echo")
+    service.process()
+    [added], [ran] = spans.named("add echo"), spans.named("run echo")
+    assert ran.context.trace_id == added.context.trace_id
+
+
+def test_attempts(service: Any, environment: FakeEnvironment, spans: Exporter) -> None:
+    """Each attempt has a span in the job's trace, and tells how it failed."""
+    tried: list[int] = []
+
+    def again(value: Any) -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise TransientError
+        if len(tried) == 2:
+            raise RuntimeError("no luck")
+
+    provide("again", SimpleTask(again, retry=RetryPolicy(retries=1)))
+    service.add("again")
+    work(service)
+    environment.now += 100
+    work(service)
+    runs = spans.named("run again")
+    assert [span.attributes and span.attributes[ATTEMPT] for span in runs] == [1, 1, 2]
+    assert [span.status.status_code for span in runs] == [
+        StatusCode.ERROR,
+        StatusCode.ERROR,
+        StatusCode.UNSET,
+    ]
+    assert [
+        event.attributes and event.attributes["exception.type"]
+        for span in runs
+        for event in span.events
+    ] == ["transaction.interfaces.TransientError", "RuntimeError"]
+    assert len({span.context.trace_id for span in runs}) == 1
+
+
+def test_in_another_process(
+    path: str, tasks: None, provider: TracerProvider, spans: Exporter, tmp_path: Path
+) -> None:
+    """A worker's process goes on with the trace of the process that added the job."""
+    with closing(ZODB.DB(FileStorage(path))) as db:
+        service = put_service(db, "tasks")
+        with provider.get_tracer("tests").start_as_current_span("request"):
+            service.add("echo", "a secret")
+        transaction.commit()
+        service._p_jar.close()
+    [added], exported = spans.named("add echo"), tmp_path / "spans"
+    setup = ["--setup", "tests.cli.application:traced"]
+    worker = run(
+        *("worker", "--database", path, "--burst", *setup), SPANS=str(exported)
+    )
+    assert worker.returncode == 0, worker.stderr
+    [ran] = [json.loads(line) for line in exported.read_text().splitlines()]
+    assert ran["name"] == "run echo"
+    assert ran["context"]["trace_id"] == f"0x{added.context.trace_id:032x}"
+    assert ran["parent_id"] == f"0x{added.context.span_id:016x}"
+    assert "a secret" not in exported.read_text()
 
 
 @pytest.mark.parametrize("task", ["fail", "unpicklable"])
@@ -176,6 +283,7 @@ def test_start_and_stop(service: Any, provider: TracerProvider) -> None:
     tracing.start(provider)
     service.add("echo")
     service.process()
+    transaction.commit()
     assert len(exporter.get_finished_spans()) == 2
     tracing.stop()
     tracing.stop()

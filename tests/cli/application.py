@@ -24,6 +24,24 @@ def tasks() -> None:
     register("report", report)
 
 
+def traced() -> None:
+    """Register tasks, and write spans to a file, a line each."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+    from lovely.remotetask import tracing
+
+    provider = TracerProvider()
+    # It is open until the process ends.
+    spans = Path(os.environ["SPANS"]).open("w", encoding="utf-8")  # noqa: SIM115
+    exporter = ConsoleSpanExporter(
+        out=spans, formatter=lambda span: span.to_json(indent=None) + "\n"
+    )
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.start(provider)
+    tasks()
+
+
 def with_database(db: Any) -> None:
     """Register tasks, by what is in the database."""
     CALLS.append(db)

@@ -46,7 +46,7 @@ def test_dashboard(uri: str, tmp_path: Path) -> None:
         assert "Evening</title>" in page
         assert "Updates every 9 s" in get(found[1])
         assert get(f"{found[1]}api/v1/jobs/1").count('"n": "********"') == 2
-        assert "remotetask_jobs" in get(f"{found[1]}metrics")
+        assert 'remotetask_up{service="tasks"} 1.0' in get(f"{found[1]}metrics")
         assert running.end(signal.SIGTERM) == 0, running.log
     assert "Traceback" not in running.log
 
@@ -113,8 +113,19 @@ def test_metrics_of_a_worker(uri: str, tmp_path: Path, port: int) -> None:
         assert running.end(signal.SIGTERM) == 0, running.log
 
 
+def test_a_port_that_is_taken(file: Path) -> None:
+    """It is named."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        line = refused("worker", "-d", file, *SETUP, "--metrics-port", port)
+    assert f"--metrics-port: 127.0.0.1:{port} can't be used: address" in line
+
+
+@pytest.mark.parametrize(
+    "words", [["worker", "--metrics-port", 9], ["dashboard", "--metrics"]]
+)
 def test_metrics_without_their_extra(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch, words: list[object]
 ) -> None:
     """Without the library it says what to install."""
     monkeypatch.delitem(sys.modules, "lovely.remotetask.metrics", raising=False)
@@ -122,6 +133,6 @@ def test_metrics_without_their_extra(
 
     monkeypatch.delattr(lovely.remotetask, "metrics", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    line = refused("worker", "-d", file, *SETUP, "--metrics-port", 9)
+    line = refused(*words, "-d", file, *SETUP)
     assert "pip install 'lovely.remotetask[metrics]'" in line
     assert "[metrics]" in refused("dashboard", "-d", file, "--metrics")

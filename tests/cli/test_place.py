@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,12 +257,29 @@ def test_zconfig_that_makes_no_sense(tmp_path: Path) -> None:
         ("file:///a/b.fs", "file:///a/b.fs"),
         ("zeo://h:1?password=x&storage=2", "zeo://h:1?password=***&storage=2"),
         ("postgres://u:p@h:1/d", "postgres://u:***@h:1/d"),
+        (
+            "postgres://u:p@h/d?sslmode=a&x_token=b",
+            "postgres://u:***@h/d?sslmode=a&x_token=***",
+        ),
+        ("postgres://u:a/b?c#d@e@[::1/d", "postgres://u:***@[::1/d"),
+        ("zeo://h:1?password=a@b", "zeo://h:1?password=***"),
+        ("postgres://u:a\nb@h/d", "postgres://u:***@h/d"),
         ("Data.fs", "Data.fs"),
     ],
 )
 def test_secrets_are_not_shown(uri: str, expected: str) -> None:
     """Of a URI, everything but the secrets is shown."""
     assert shown(uri) == expected
+
+
+@pytest.mark.parametrize("user", ["u:s3cr3t", "u:s3cr3t/x", "u:s3cr3t?x", "u:s3cr3t#"])
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1", "127.0.0.1:port"])
+def test_secrets_are_in_no_error(user: str, host: str) -> None:
+    """Whatever is wrong with a URI, the password is not told, nor in a traceback."""
+    result = invoke("--debug", "status", "-d", f"postgres://{user}@{host}/db")
+    assert result.exit_code != 0
+    told = "".join(traceback.format_exception(result.exception))
+    assert "s3cr3t" not in result.output + told
 
 
 # Services

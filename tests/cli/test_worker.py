@@ -15,8 +15,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.POSException import POSKeyError
+from ZODB.utils import z64
 
-from lovely.remotetask.cli import vitals
+from lovely.remotetask.cli import vitals, workerlog
 from lovely.remotetask.cli.notify import Systemd
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.retention import Keep
@@ -259,6 +262,21 @@ def test_a_processor_that_can_not_be_made(file: Path, within: Within) -> None:
     assert result.returncode == 2
     line = result.stderr.splitlines()[-1]
     assert line.startswith("Error: processorArguments: SimpleProcessor does not take")
+
+
+def test_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of a task's own has the job; each try of an outage has none."""
+    workerlog.set_up("text", "info")
+    job = {"service": "tasks", "jobid": 7, "task": "echo", "attempt": 1}
+    logging.getLogger("mail").warning("sent", extra=job)
+    logging.getLogger("lovely.remotetask").warning("tasks: job 7", extra=job)
+    for error in (ClientDisconnected(), POSKeyError(z64)):
+        logging.getLogger("ZODB.Connection").error("not loaded", exc_info=error)
+    first, second, third, *_ = capsys.readouterr().err.splitlines()
+    of_job = "[service=tasks jobid=7 task=echo attempt=1]"
+    assert first.endswith(f" WARNING mail: sent {of_job}")
+    assert second.endswith(" WARNING tasks: job 7")
+    assert third.endswith(" ERROR ZODB.Connection: not loaded")
 
 
 def test_a_worker_without_tasks(file: Path, tmp_path: Path) -> None:

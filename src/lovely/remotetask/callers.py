@@ -16,7 +16,7 @@ from transaction.interfaces import TransientError
 
 from lovely.remotetask import times
 from lovely.remotetask.claims import put_back, start_attempts
-from lovely.remotetask.current import Run
+from lovely.remotetask.current import Run, telling
 from lovely.remotetask.execution import (
     TRANSIENT_TRIES,
     Failed,
@@ -59,10 +59,11 @@ class Call:
         to the caller, and the job is queued as before.  Raise RollbackImpossible.
         """
         try:
-            failed = self._try()
-            job = None if failed is None else self._claimed()
-            if job is not None and failed is not None:
-                fail(self._service, job, failed)
+            with telling(self._run):
+                failed = self._try()
+                job = None if failed is None else self._claimed()
+                if job is not None and failed is not None:
+                    fail(self._service, job, failed)
         finally:
             if self._identity is not None:
                 self._dismiss(self._identity)

@@ -25,6 +25,8 @@ class Rescued(NamedTuple):
 
     jobid: int
     task: str
+    #: The number of the attempt that came to nothing.
+    attempt: int
     #: How many workers in a row were lost with it.
     crashes: int
     #: Which process the last one was in.
@@ -87,7 +89,7 @@ def take_back(
     """
     now = service.environment.stamp()
     job.crashes += 1
-    rescued = Rescued(job.id, job.task, job.crashes, process)
+    rescued = Rescued(job.id, job.task, job.attempt, job.crashes, process)
     if job.crashes < MOST_CRASHES:
         job.note_crash(Failure("WorkerLost", rescued.reason, ""), now)
         _queue(service, job, now)

@@ -55,7 +55,7 @@ class Run:
         self.job: Job
         #: The number of the attempt, from 1 on.
         self.attempt = 0
-        #: What its log records carry.
+        #: What its log records carry; before it begins, as far as it is known.
         self.context: Mapping[str, Any] = {}
 
     def begin(
@@ -139,6 +139,8 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]
 
 
 _current: ContextVar[Run | None] = ContextVar("lovely.remotetask", default=None)
+#: Also before and after the task, until the run is committed.
+_around: ContextVar[Run | None] = ContextVar("lovely.remotetask.run", default=None)
 
 
 def describe(service: TaskService, job: Job) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def describe(service: TaskService, job: Job) -> dict[str, Any]:
 
 def context() -> Mapping[str, Any]:
     """What log records of the run in this thread carry; nothing if there is none."""
-    run = _current.get()
+    run = _current.get() or _around.get()
     return {} if run is None else run.context
 
 
@@ -181,6 +183,19 @@ def wrapped(run: Run) -> Iterator[None]:
         for wrapper in wrappers:
             stack.enter_context(wrapper(run))
         yield
+
+
+class telling:  # noqa: N801 - used as a function
+    """Within, log records are of this run, or of one within it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = _around.set(self._run)
+
+    def __exit__(self, *raised: object) -> None:
+        _around.reset(self._token)
 
 
 @contextmanager

@@ -52,6 +52,15 @@ def _host() -> str:
     return ":".join(part for part in (name, boot, namespace) if part)
 
 
+def machine_of(process: str) -> str:
+    """What all processes of one machine, and so of one clock, have in common.
+
+    ``process`` begins with what `Environment.process` returned.
+    """
+    name, *more = process.partition("/")[0].split(":")
+    return more[0] if len(more) > 1 else name
+
+
 class Environment:
     """The real one: the system's clock, chance and processes."""
 

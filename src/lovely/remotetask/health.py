@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovely.remotetask import times
+from lovely.remotetask.environment import machine_of
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.states import QUEUED
 from lovely.remotetask.workers import Worker, WorkerInfo, is_held
@@ -51,6 +52,20 @@ class Processing(NamedTuple):
     stalled: bool
 
 
+def storage_time(service: TaskService) -> float:
+    """What the storage's clock shows, as far as it is known: heartbeats are by that.
+
+    No earlier than what it has said; and workers on this machine know how far its
+    clock is from that.  In seconds.
+    """
+    environment = service.environment
+    here, now = machine_of(environment.process()), environment.time()
+    beating = [worker for worker in service._workers if worker.beat is not None]
+    ahead = [w.pulse.ahead for w in beating if machine_of(w.identity) == here]
+    shown = now - min(ahead, key=abs, default=0)
+    return max([shown, *(worker.beat or shown for worker in beating)])
+
+
 def look(service: TaskService) -> Processing:
     """How the processing of a service goes.
 
@@ -69,8 +84,7 @@ class _Look:
         self._waiting = service.count(QUEUED)
         self._oldest = self._find_oldest()
         now = service.environment.time()
-        #: The storage's clock, as far as it is known: no earlier than what it said.
-        self._storage_now = max([now, *(w.beat or now for w in self._workers)])
+        self._storage_now = storage_time(service)
         waited = 0.0 if self._oldest is None else now - self._oldest / 1_000_000
         self._overdue = waited > self._bound
 

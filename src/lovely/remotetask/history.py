@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: For so long a history goes back.
 KEPT_MINUTES = 24 * 60
+#: A day touches so many hours.
+KEPT_HOURS = 25
 #: What is counted of a run, by its outcome; what was cancelled is not.
 COUNTED = {"completed": 0, "error": 1, "delayed": 2}
 
@@ -124,18 +126,27 @@ class History(Persistent):
         #: By number since the epoch.
         self._hours: LOBTree[Hour] = LOBTree()
 
-    def add(self, rows: Rows) -> None:
-        """Add rows; what is too old by then is dropped."""
+    def add(self, rows: Rows, now: int) -> None:
+        """Add rows, at a moment (microseconds); of too many hours some are dropped."""
         for number in sorted({minute // 60 for minute in rows}):
             hour = self._hours.get(number)
             if hour is None:
                 hour = self._hours[number] = Hour()
             own = {m: row for m, row in rows.items() if m // 60 == number}
             hour.rows = add_up(hour.rows, own)
-        if rows:
-            last = (max(rows) - KEPT_MINUTES) // 60
-            for number in list(self._hours.keys(None, last - 1)):
-                del self._hours[number]
+        while len(self._hours) > KEPT_HOURS:
+            del self._hours[self._superfluous(minute_of(now) // 60)]
+
+    def _superfluous(self, this: int) -> int:
+        """The hour to do without: the oldest, but for what a wrong clock has left.
+
+        If some are later than now, a clock was ahead for a while.  If most are, it is
+        this one that is behind, and what it has left will be the oldest.
+        """
+        later = self._hours.keys(this + 1)
+        if 0 < len(later) <= KEPT_HOURS // 2:
+            return max(later)
+        return self._hours.minKey()
 
     def rows(self, first: int = 0, last: int | None = None) -> dict[int, Row]:
         """The rows from one minute to another."""
@@ -151,15 +162,15 @@ def _between(rows: Rows, first: int, last: int | None) -> Rows:
 def write(pulse: Pulse, rows: Rows, now: int) -> None:
     """Add rows to those of a worker, at a moment (microseconds).
 
-    The pulse, which is written anyway, has the minutes that may change; those that
-    are over go on to the history.
+    The pulse, which is written anyway, has the minute that may change; the others go
+    on to the history.
     """
     recent = add_up(pulse.recent, rows) if rows else pulse.recent
-    over = {m: row for m, row in recent.items() if m < minute_of(now)}
+    over = {m: row for m, row in recent.items() if m != minute_of(now)}
     if over:
         if pulse.history is None:
             pulse.history = History()
-        pulse.history.add(over)
+        pulse.history.add(over, now)
     if rows or over:
         pulse.recent = {m: row for m, row in recent.items() if m not in over}
 
@@ -174,7 +185,7 @@ def keep(service: TaskService, rows: Rows) -> None:
     if rows:
         if service._history is None:
             service._history = History()
-        service._history.add(rows)
+        service._history.add(rows, service.environment.stamp())
 
 
 def look_back(service: TaskService, minutes: int) -> list[Minute]:

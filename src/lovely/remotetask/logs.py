@@ -48,7 +48,7 @@ class JSONFormatter(logging.Formatter):
 
     ``time`` (UTC, ISO 8601), ``level``, ``logger``, ``message``; what else the record
     carries, as what is in ``FIELDS``, unless it is None; ``exception``, if there is
-    one.
+    one, and ``stack``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -64,7 +64,30 @@ class JSONFormatter(logging.Formatter):
         line |= {n: v for n, v in more.items() if v is not None and n not in line}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        try:
+            return json.dumps(line, default=_text, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            # What JSON has no words for is somewhere in it.
+            return json.dumps({str(name): _text(line[name]) for name in line})
+
+
+def _text(value: object) -> str:
+    """Of whatever a record was given."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def job_of(record: logging.LogRecord) -> str:
+    """What a line of text says at its end of the job, if there is one."""
+    if getattr(record, "jobid", None) is None:
+        return ""
+    told = {name: _text(getattr(record, name, None)) for name in FIELDS}
+    shown = (f"{n}={v if v.isprintable() else ascii(v)}" for n, v in told.items())
+    return f" [{' '.join(shown)}]"
 
 
 class TextFormatter(logging.Formatter):
@@ -75,11 +98,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line."""
-        line = super().formatMessage(record)
-        told = {name: getattr(record, name, None) for name in FIELDS}
-        if told["jobid"] is None:
-            return line
-        return f"{line} [{' '.join(f'{n}={v}' for n, v in told.items())}]"
+        return super().formatMessage(record) + job_of(record)
 
 
 def handler(form: str = "text", stream: TextIO | None = None) -> logging.Handler:

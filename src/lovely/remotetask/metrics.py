@@ -7,10 +7,11 @@ collectors; `make_app` and `serve` have them on a registry of their own.
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -34,6 +35,7 @@ from prometheus_client.utils import floatToGoString
 from transaction import TransactionManager
 
 from lovely.remotetask import health, own
+from lovely.remotetask.additions import Additions
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.events import JobAdded, JobsRescued, RunEnded
 from lovely.remotetask.sites import find_service
@@ -46,7 +48,24 @@ BUCKETS = (
 )
 
 #: What an outcome is called here.
-OUTCOMES = {"error": "failed", "delayed": "retried"}
+OUTCOMES = {
+    "completed": "completed",
+    "error": "failed",
+    "delayed": "retried",
+    "cancelled": "cancelled",
+}
+
+#: So many tasks of all services have numbers of their own; what more there are, as
+#: where a program makes tasks as it goes, share a name.
+MOST_TASKS = 1_000
+OTHERS = "(others)"
+
+#: So many runs are counted together, at most.
+AT_ONCE = 256
+
+#: For how long an answer waits for the database: less than Prometheus waits for it
+#: (seconds).
+PATIENCE = 5.0
 
 #: What a WSGI server calls.
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -79,18 +98,27 @@ class Runs(Collector):
     """
 
     def __init__(self) -> None:
+        self._forget()
+        self._additions = Additions(self._is_committed)
+        self._handlers: dict[type, Callable[[Any], object]] = {
+            RunEnded: self._has_ended,
+            JobAdded: self._is_added,
+            JobsRescued: self._are_rescued,
+        }
+
+    def _forget(self) -> None:
+        """Begin with nothing."""
         self._lock = threading.Lock()
+        #: Service and task, by the same: or what they are counted as.
+        self._tasks: dict[tuple[str, str], tuple[str, str]] = {}
+        #: What has ended and is not counted yet.
+        self._runs: deque[RunEnded] = deque()
         #: By service and task, and by outcome.
         self._added: Counts[tuple[str, ...]] = Counts()
         self._ended: Counts[tuple[str, ...]] = Counts()
         self._rescued: Counts[tuple[str, ...]] = Counts()
         self._took: defaultdict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._waited: defaultdict[tuple[str, str], _Spread] = defaultdict(_Spread)
-        self._handlers: dict[type, Callable[[Any], object]] = {
-            RunEnded: self._has_ended,
-            JobAdded: self._is_added,
-            JobsRescued: self._are_rescued,
-        }
 
     def start(self) -> None:
         """Begin to count."""
@@ -111,6 +139,7 @@ class Runs(Collector):
     def collect(self) -> Iterator[Metric]:
         """What has been counted."""
         with self._lock:
+            self._count_runs()
             yield from [
                 _counted(
                     ("jobs_added", "Jobs added by this process"),
@@ -136,32 +165,49 @@ class Runs(Collector):
                 ),
             ]
 
-    def _has_ended(self, event: RunEnded) -> None:
-        task = event.service, event.task
+    def expect(self, service: str, tasks: Iterable[str]) -> None:
+        """Show these at once, with zeros: else nobody could see their first failure.
+
+        Prometheus compares two numbers, and there would be only one.
+        """
         with self._lock:
-            outcome = OUTCOMES.get(event.outcome, event.outcome)
-            self._ended[event.service, event.task, outcome] += 1
-            self._took[task].add(event.ran)
-            self._waited[task].add(event.waited)
+            for task in tasks:
+                self._known(service, task)
+
+    def _known(self, service: str, task: str) -> tuple[str, str]:
+        """What a task is counted as."""
+        try:
+            return self._tasks[service, task]
+        except KeyError:
+            if len(self._tasks) >= MOST_TASKS:
+                return service, OTHERS
+            found = self._tasks[service, task] = service, task
+            for outcome in OUTCOMES.values():
+                self._ended[service, task, outcome] = 0
+            return found
+
+    def _has_ended(self, event: RunEnded) -> None:
+        # One by one it would cost some three times as much, between two jobs.
+        self._runs.append(event)
+        if len(self._runs) >= AT_ONCE:
+            with self._lock:
+                self._count_runs()
+
+    def _count_runs(self) -> None:
+        """Count those that have ended; with the lock."""
+        while self._runs:
+            event = self._runs.popleft()
+            service, task = known = self._known(event.service, event.task)
+            self._ended[service, task, OUTCOMES[event.outcome]] += 1
+            self._took[known].add(event.ran)
+            self._waited[known].add(event.waited)
 
     def _is_added(self, event: JobAdded) -> None:
-        """A job was added: it counts when that is committed."""
-        jar = event.service._p_jar
-        if jar is None:
-            return
-        transaction = jar.transaction_manager.get()
-        try:
-            added: Counts[tuple[str, ...]] = transaction.data(self)
-        except KeyError:
-            added = Counts()
-            transaction.set_data(self, added)
-            transaction.addAfterCommitHook(self._committed, (added,))
-        added[event.service.__name__ or "", event.object.task] += 1
+        self._additions.note(event, (event.service.__name__ or "", event.object.task))
 
-    def _committed(self, success: bool, added: Counts[tuple[str, ...]]) -> None:
-        if success:
-            with self._lock:
-                self._added.update(added)
+    def _is_committed(self, task: tuple[str, str]) -> None:
+        with self._lock:
+            self._added[self._known(*task)] += 1
 
     def _are_rescued(self, event: JobsRescued) -> None:
         with self._lock:
@@ -201,9 +247,26 @@ class Services(Collector):
         self._paths = {_name(path): list(path) for path in paths}
         if len(self._paths) < len(paths):
             raise InvalidArgument("paths: services are told apart by their names.")
+        self._reader: _Reader | None = None
 
     def collect(self) -> Iterator[Metric]:
         """What is shown."""
+        yield from self.read().metrics()
+
+    def read(self) -> _Families:
+        """What can be read of the services within `PATIENCE`.
+
+        One thread at a time reads: with a server that does not answer, each of them
+        would wait, and keep a connection for that.
+        """
+        reader = self._reader
+        if reader is None or not reader.is_alive():
+            reader = self._reader = _Reader(self._read_all)
+            reader.start()
+        reader.join(PATIENCE)
+        return reader.found or _Families(unread=self._paths)
+
+    def _read_all(self) -> _Families:
         found = _Families()
         for name, path in self._paths.items():
             try:
@@ -214,7 +277,7 @@ class Services(Collector):
                 found.up.add_metric([name], 0)
             else:
                 found.up.add_metric([name], 1)
-        yield from vars(found).values()
+        return found
 
     @contextmanager
     def _service(self, path: Sequence[str]) -> Iterator[Any]:
@@ -228,10 +291,27 @@ class Services(Collector):
             own.close_connection(connection)
 
 
+class _Reader(threading.Thread):
+    """A thread that reads what one answer needs."""
+
+    def __init__(self, read: Callable[[], _Families]) -> None:
+        super().__init__(name="metrics", daemon=True)
+        self._read = read
+        self.found: _Families | None = None
+
+    def run(self) -> None:
+        """Read it."""
+        self.found = self._read()
+
+
 class _Families:
     """The metrics of one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Iterable[str] = ()) -> None:
+        """``unread``: the names of services that can't be read."""
+        #: The names of the tasks that there are, by service.
+        self.tasks: dict[str, list[str]] = {}
+
         def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
             labels = ("service", *labels)
             return GaugeMetricFamily(f"remotetask_{name}", text, labels=labels)
@@ -246,11 +326,18 @@ class _Families:
             "oldest_waiting_seconds", "For how long the oldest job that is due waits"
         )
         self.stalled = gauge("stalled", "Whether nobody takes the jobs that are due")
+        for name in unread:
+            self.up.add_metric([name], 0)
+
+    def metrics(self) -> list[Metric]:
+        """All of them."""
+        return [shown for shown in vars(self).values() if isinstance(shown, Metric)]
 
     def read(self, name: str, service: Any) -> None:
         """Add what one service tells."""
         counts = {status: service.count(status) for status in STATUSES}
         look, now = service.processing, service.environment.time()
+        heard = health.storage_time(service)
         states = Counts(state for _, state in look.workers)
         for status, number in counts.items():
             self.jobs.add_metric([name, status], number)
@@ -258,11 +345,12 @@ class _Families:
             self.workers.add_metric([name, state], states[state])
         for worker, _ in look.workers:
             if worker.heartbeat is not None:
-                age = max(0.0, now - worker.heartbeat.timestamp())
+                age = max(0.0, heard - worker.heartbeat.timestamp())
                 self.heartbeat.add_metric([name, worker.identity], age)
         since = now if look.oldest is None else look.oldest.timestamp()
         self.oldest.add_metric([name], max(0.0, now - since))
         self.stalled.add_metric([name], int(look.stalled))
+        self.tasks[service.__name__ or ""] = sorted(service.getAvailableTasks())
 
 
 _STATES = (health.IDLE, health.WORKING, health.BUSY, health.STALLED, health.SILENT)
@@ -275,32 +363,52 @@ def _name(path: Sequence[str]) -> str:
 
 
 _lock = threading.Lock()
-_registry: CollectorRegistry | None = None
+_process: tuple[CollectorRegistry, Runs] | None = None
 
 
 def registry() -> CollectorRegistry:
     """What this process counts, from the first call on, and what it uses."""
-    global _registry  # noqa: PLW0603 - there is one process
+    return _of_process()[0]
+
+
+def _of_process() -> tuple[CollectorRegistry, Runs]:
+    global _process  # noqa: PLW0603 - there is one process
     with _lock:
-        if _registry is None:
-            _registry = CollectorRegistry()
-            ProcessCollector(registry=_registry)
-            runs = Runs()
-            _registry.register(runs)
+        if _process is None:
+            _process = CollectorRegistry(), Runs()
+            shown, runs = _process
+            ProcessCollector(registry=shown)
+            shown.register(runs)
             runs.start()
-        return _registry
+        return _process
+
+
+def _after_fork() -> None:
+    """What the parent has counted is its own, and its threads may have had locks."""
+    global _lock  # noqa: PLW0603 - the old one may be locked for ever
+    _lock = threading.Lock()
+    for subscriber in zope.event.subscribers:
+        if isinstance(subscriber, Runs):
+            subscriber._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Both(Collector):
     """What this process counts, and what is in a database."""
 
     def __init__(self, services: Services) -> None:
-        self._services, self._process = services, registry()
+        self._services = services
+        self._process, self._runs = _of_process()
 
     def collect(self) -> Iterator[Metric]:
         """One after the other."""
+        found = self._services.read()
+        for service, tasks in found.tasks.items():
+            self._runs.expect(service, tasks)
         yield from self._process.collect()
-        yield from self._services.collect()
+        yield from found.metrics()
 
 
 def _shown(db: Any, paths: Sequence[Sequence[str]]) -> CollectorRegistry:
@@ -313,8 +421,8 @@ def make_app(db: Any, *paths: Sequence[str]) -> Application:
     """A WSGI application that shows the metrics of services and of this process.
 
     ``db`` is a ZODB.DB, ``paths`` are those of services in it, each a list of names.
-    It answers to GET under any path, and tells names of tasks and numbers; who may
-    ask is up to whoever mounts it.  Raise InvalidArgument or InvalidType.
+    It answers to GET under any path, and tells names of tasks and hosts, and numbers;
+    who may ask is up to whoever mounts it.  Raise InvalidArgument or InvalidType.
     """
     app: Application = make_wsgi_app(_shown(db, paths))
     return app

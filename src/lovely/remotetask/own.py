@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,15 @@ def pause(environment: Environment, tried: int) -> None:
         _met += 1
     most = min(LONGEST_PAUSE, 0.002 * 2**tried)
     environment.sleep(most * environment.random())
+
+
+def _after_fork() -> None:
+    """A child has met none, and a thread of its parent may have had the lock."""
+    global _met, _lock
+    _met, _lock = 0, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def commit_retrying(manager: Any, environment: Environment, work: Callable[[], T]) -> T:

@@ -252,6 +252,7 @@ class SimpleProcessor:
             raise WorkerLost("The worker was lost.")
         if beat.due(now):
             session.beat(began=began(crew.runs()))
+            self._upkeep.notice_clock(session)
         if rescue.due(now):
             session.rescue()
         with crew.take_late() as late:

@@ -107,11 +107,14 @@ class Step:
     def __init__(self, service: TaskService, done: Pass, storage_now: float) -> None:
         """``done`` is how far the pass has come before.
 
+        ``storage_now`` is the time by the storage's clock, or some seconds before.
         Raise InvalidType or InvalidArgument, if the service's retention is wrong.
         """
         self._service = service
         self._done = done
-        self._now = times.from_seconds(service.environment.time())
+        # What is removed is gone: a clock that is ahead must not make jobs old.
+        now = min(service.environment.time(), storage_now)
+        self._now = times.from_seconds(now)
         self._storage_now = storage_now
         self._keep: dict[str, Keep] = check_retention(service.retention)
         self._spared = Counter(done.spared)

@@ -62,8 +62,13 @@ def report(where: str, rescued: Iterable[Rescued]) -> None:
     """Log what has been taken back of a service, ``where``, one by one."""
     for found in rescued:
         job = (where, found.jobid, found.task)
+        service = where.rpartition("/")[2]
+        tags = {"service": service, "jobid": found.jobid, "task": found.task}
+        tags["attempt"] = found.attempt
         if found.failed:
-            log.error("%s: job %s of task %r is given up: %s", *job, found.reason)
+            log.error(
+                "%s: job %s of task %r is given up: %s", *job, found.reason, extra=tags
+            )
         else:
             log.warning(
                 "%s: job %s of task %r is queued again: %s That is crash %s of %s.",
@@ -71,4 +76,5 @@ def report(where: str, rescued: Iterable[Rescued]) -> None:
                 found.reason,
                 found.crashes,
                 MOST_CRASHES,
+                extra=tags,
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConnectionStateError
 
-from lovely.remotetask.current import Run
+from lovely.remotetask.current import Run, context, telling
 from lovely.remotetask.errors import JobCancelled, TaskError
 from lovely.remotetask.events import RunEnded
 from lovely.remotetask.execution import (
@@ -50,6 +50,8 @@ class Thread(NamedTuple):
     key: int
     #: Of the connection's transactions, as long as it is this thread's.
     manager: Any
+    #: What logs call the service.
+    name: str
     #: Told of each run that has ended, when that is committed.
     report: Callable[[RunEnded], object]
 
@@ -91,7 +93,11 @@ class Thread(NamedTuple):
             self.manager.abort()
         except Exception:
             # Somebody else's data manager: the transaction is over all the same.
-            log.exception("error while aborting the writes of a job")
+            log.exception(
+                "%s: error while aborting the writes of a job",
+                self.name,
+                extra=dict(context()),
+            )
 
 
 class Returned(NamedTuple):
@@ -115,7 +121,9 @@ class JobRun:
         self._thread = thread
         self._jobid = jobid
         self._run = run
-        self._environment = thread.service.environment
+        service = thread.service
+        self._environment = service.environment
+        run.context = {"service": service.__name__, "jobid": jobid}
 
     def __call__(self, returned: Returned | None = None) -> None:
         """Run it, unless it has been taken away; note how it ended.
@@ -125,6 +133,10 @@ class JobRun:
         Raise what the storage raises when it fails, or when the end can't be
         noted: the job is still claimed then, and can be run again.
         """
+        with telling(self._run):
+            self._until_noted(returned)
+
+    def _until_noted(self, returned: Returned | None) -> None:
         for tried in range(TRANSIENT_TRIES + 1):
             started = self._environment.stamp()
             try:
@@ -146,7 +158,8 @@ class JobRun:
 
     def fail(self, error: BaseException) -> None:
         """Note that an attempt failed, which could not do so itself."""
-        self._note(Failed.of(error, self._environment.stamp()))
+        with telling(self._run):
+            self._note(Failed.of(error, self._environment.stamp()))
 
     def _attempt(self, started: int) -> None:
         thread = self._thread
@@ -250,20 +263,27 @@ class GroupRun:
             if self.begun and not self._go_on():
                 break
             self.begun.append(jobid)
-            # If one can't go back to it, another way is found when one must.
-            savepoint = transaction.savepoint(optimistic=True)
-            try:
-                self._attempt(transaction, savepoint, jobid)
-            except _Apart:
-                raise
-            except BaseException as error:
-                if is_outage(error):
-                    raise
-                self._go_back(transaction, savepoint, error)
-                if isinstance(error, TransientError):
+            with telling(self._runs[jobid]):
+                if not self._is_over(transaction, jobid):
                     return [jobid]
-                self._note(jobid, error)
         return []
+
+    def _is_over(self, transaction: Any, jobid: int) -> bool:
+        """Run a job; False if it has to be run by itself."""
+        # If one can't go back to it, another way is found when one must.
+        savepoint = transaction.savepoint(optimistic=True)
+        try:
+            self._attempt(transaction, savepoint, jobid)
+        except _Apart:
+            raise
+        except BaseException as error:
+            if is_outage(error):
+                raise
+            self._go_back(transaction, savepoint, error)
+            if isinstance(error, TransientError):
+                return False
+            self._note(jobid, error)
+        return True
 
     def _attempt(self, transaction: Any, savepoint: Any, jobid: int) -> None:
         thread, service = self._thread, self._thread.service

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from persistent.timestamp import TimeStamp
+from ZODB.utils import z64
 from zope.event import notify
 
 from lovely.remotetask.claims import Rescued
@@ -35,7 +37,7 @@ from lovely.remotetask.states import (
 )
 from lovely.remotetask.times import Clock
 from lovely.remotetask.timetable import follow
-from lovely.remotetask.workers import Lease, Watch, Worker, is_held
+from lovely.remotetask.workers import Lease, Pulse, Watch, Worker, is_held
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -89,6 +91,9 @@ class Session:
             self.close()
             raise
         self._watch = Watch()
+        #: How many seconds this machine's clock is ahead of the storage's, or, below
+        #: zero, behind it, as far as that is sure.
+        self.ahead = 0
         self._pruner = Pruner()
         #: Whether it is known of all jobs which are in error.
         self._caught_up = False
@@ -144,15 +149,25 @@ class Session:
         What was counted meanwhile is written with it; and when the jobs ``began`` that
         run now, if that is known: microseconds by id.
         """
+        pulse, before = Pulse(), 0.0
 
         def work(service: TaskService, rows: Rows) -> None:
+            nonlocal pulse, before
             worker = self._record(service, self.own_key if key is None else key)
-            worker.pulse.beats += 1
+            pulse, before = worker.pulse, self.environment.time()
+            pulse.beats += 1
             if began is not None:
-                worker.pulse.began = dict(began)
-            write(worker.pulse, rows, self.environment.stamp())
+                pulse.began = dict(began)
+            if pulse.ahead != self.ahead:
+                pulse.ahead = self.ahead
+            write(pulse, rows, self.environment.stamp())
 
         self._recording(work)
+        if pulse._p_serial != z64:
+            storage_time = TimeStamp(pulse._p_serial).timeTime()
+            # At some time in between, both clocks were read.
+            least, most = before - storage_time, self.environment.time() - storage_time
+            self.ahead = round(max(least, min(most, 0.0)))
 
     def claim(
         self,
@@ -315,7 +330,7 @@ class Session:
             queued = [found.jobid for found in rescued if not found.failed]
             failed = [found.jobid for found in rescued if found.failed]
             self._recorder.lost(len(failed), self.environment.stamp())
-            _tell(JobsRescued(self._name, queued, failed))
+            self._tell(JobsRescued(self._name, queued, failed))
 
     def prune(self) -> bool:
         """Remove some of what need not be kept; whether there was anything.
@@ -385,7 +400,8 @@ class Session:
 
     def _thread(self, key: int) -> Thread:
         """What this thread runs the jobs of a worker with."""
-        return Thread(self.jar, self.oid, key, self.manager, self._report)
+        name = "/".join(self._path)
+        return Thread(self.jar, self.oid, key, self.manager, name, self._report)
 
     def _report(self, ended: RunEnded) -> None:
         """A run has ended, and that is committed."""
@@ -399,7 +415,16 @@ class Session:
                 ended.ran,
                 extra={**ended.context, "seconds": ended.ran, "waited": ended.waited},
             )
-        _tell(ended)
+        self._tell(ended)
+
+    def _tell(self, event: JobsRescued | RunEnded) -> None:
+        """Tell subscribers of what is committed; what they raise is logged."""
+        try:
+            notify(event)
+        except Exception:
+            tags = event.context if isinstance(event, RunEnded) else {}
+            name = "/".join(self._path)
+            log.exception("%s: error in a subscriber to %r", name, event, extra=tags)
 
     def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
         """Commit something with what has been counted; if it can't be, keep that."""
@@ -422,11 +447,3 @@ class Session:
         except BaseException:
             forget(self.jar)
             raise
-
-
-def _tell(event: object) -> None:
-    """Tell subscribers of something that is committed; what they raise is logged."""
-    try:
-        notify(event)
-    except Exception:
-        log.exception("error in a subscriber to %r", event)

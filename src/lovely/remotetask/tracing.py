@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import zope.event
 from opentelemetry import context, trace
-from opentelemetry.trace import Link, SpanKind, TracerProvider
+from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from lovely.remotetask.additions import Additions
 from lovely.remotetask.current import wrappers
 from lovely.remotetask.events import JobAdded
 from lovely.remotetask.interfaces import ICronJob
@@ -34,20 +35,27 @@ class Tracing:
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("lovely.remotetask", tracer_provider=provider)
+        # A span that is never ended is never exported.
+        self._additions: Additions[Span] = Additions(lambda span: span.end())
 
     def __call__(self, event: object) -> None:
-        """A subscriber: a job that is added gets the context of its span."""
+        """A subscriber: a job that is added gets the context of its span.
+
+        The span ends when that is committed; if it never is, there is no span.
+        """
         if type(event) is JobAdded:
             job = event.object
-            with self._tracer.start_as_current_span(
+            span = self._tracer.start_span(
                 f"add {job.task}",
                 kind=SpanKind.PRODUCER,
                 attributes=_attributes(event.service, job, "add", "send"),
-            ):
-                carrier: dict[str, str] = {}
-                _propagator.inject(carrier)
+            )
+            carrier: dict[str, str] = {}
+            _propagator.inject(carrier, trace.set_span_in_context(span))
             if carrier:
                 job._trace = carrier
+            if not (span.is_recording() and self._additions.note(event, span)):
+                span.end()
 
     @contextmanager
     def around(self, run: Run) -> Iterator[None]:

@@ -6,12 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from lovely.remotetask.current import Progress, Run
+from lovely.remotetask.environment import SET_BACK
 from lovely.remotetask.errors import (
     InvalidArgument,
     InvalidType,
     ServiceNotFound,
     WorkerLost,
 )
+from lovely.remotetask.outages import is_outage
 from lovely.remotetask.session import Session
 from lovely.remotetask.sites import is_closed
 
@@ -39,7 +41,7 @@ class Upkeep:
         self._name = name
         self._shown: dict[int, Progress] = {}
         self._overdue: set[int] = set()
-        self._stalled = False
+        self._stalled = self._differs = False
         #: What was last wrong with the service's retention, and with itself.
         self._complaint = ""
         self._missing = ""
@@ -77,10 +79,23 @@ class Upkeep:
             )
         self._stalled = stalled
 
+    def notice_clock(self, session: Session) -> None:
+        """Say so, once, if this machine's clock is not what the storage's is."""
+        differs = abs(session.ahead) > SET_BACK
+        if differs and not self._differs:
+            log.warning(
+                "%s: the clocks of this machine and of the storage differ by %d "
+                "seconds: what waits for a time may run too early or too late",
+                self._name,
+                abs(session.ahead),
+            )
+        self._differs = differs
+
     def prune(self, session: Session) -> bool:
         """Index and remove some jobs, if it is time; whether there may be more.
 
-        Whatever goes wrong, the worker goes on without.  Raise WorkerLost.
+        Whatever goes wrong, the worker goes on without.  Raise WorkerLost, or what
+        the storage raises when it fails.
         """
         try:
             return session.catch_up() or session.prune()
@@ -90,7 +105,9 @@ class Upkeep:
             if str(error) != self._complaint:
                 log.error("%s: no jobs are removed: %s", self._name, error)
             self._complaint = str(error)
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                raise
             if not is_closed(session.connection.db()):
                 log.exception("%s: jobs could not be removed", self._name)
         finally:

@@ -91,6 +91,9 @@ class Pulse(Persistent):
     """A worker's heartbeat: that it is written says all."""
 
     beats = 0
+    #: How many seconds the clock of the worker's machine is ahead of the storage's, as
+    #: far as that is sure; whole ones.
+    ahead = 0
     #: How far its jobs are: (fraction, message) by id.
     progress: Mapping[int, tuple[float, str]] = MappingProxyType({})
     #: When those began that ran at a heartbeat: microseconds since the epoch by id.
@@ -146,19 +149,25 @@ class Worker(Persistent):
 class Watch:
     """What a worker has seen of the others' heartbeats.
 
-    A jump of the storage's clock makes every heartbeat look old.  So one must
-    also have seen for oneself that a heart did not beat.
+    A jump of the storage's clock makes every heartbeat look old, and so does an
+    outage of the storage, when no heart can beat.  So one must also have seen for
+    oneself that a heart did not beat.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[float | None, float]] = {}
+        #: By the worker's key: its last heartbeat, when that was first seen, and
+        #: when one looked last.
+        self._seen: dict[int, tuple[float | None, float, float]] = {}
 
     def silence(self, worker: Worker, now: float) -> float:
-        """For how many seconds, up to ``now``, no heartbeat has been seen."""
-        beat, since = self._seen.get(worker.key, (None, now))
-        if beat != worker.beat:
+        """For how many seconds, up to ``now``, no heartbeat has been seen.
+
+        Whoever could not look for long has seen nothing.
+        """
+        beat, since, looked = self._seen.get(worker.key, (None, now, now))
+        if beat != worker.beat or now - looked > worker.lease.seconds / 2:
             since = now
-        self._seen[worker.key] = worker.beat, since
+        self._seen[worker.key] = worker.beat, since, now
         return now - since
 
 

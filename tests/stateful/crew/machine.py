@@ -276,8 +276,8 @@ class CrewMachine(World, RuleBasedStateMachine):
             worker.run(count, (where,))
         rescuer = self.worker(other)
         rescuer.look_after()
-        for _ in range(2):
-            self.stage.advance(LEASE.seconds / 2 + 1)
+        for _ in range(3):
+            self.stage.advance(LEASE.seconds / 3 + 1)
             rescuer.look_after()
         if finish and worker.busy:
             worker.go_on()
@@ -304,9 +304,9 @@ class CrewMachine(World, RuleBasedStateMachine):
         self.finish(1)
         good = Worker(self, "host")
         self.workers.append(good)
-        for _ in range(3):
+        for _ in range(4):
             good.look_after()
-            self.stage.advance(LEASE.seconds / 2 + 1)
+            self.stage.advance(LEASE.seconds / 3 + 1)
         good.look_for_requests()
         self.start_all()
         self.work_all(good)

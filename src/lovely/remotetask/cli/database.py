@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
@@ -24,7 +24,8 @@ READ_ONLY = "read_only=1"
 CLIENTS = frozenset({"ZEOClient", "ClientStorageConfig"})
 USUAL_WAIT = 30
 #: What must not be shown of a URI.
-SECRET = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
+SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+PASSWORD = re.compile(r"^(\w+://[^:/?#@]*):.*@", re.DOTALL)
 
 
 class Where(NamedTuple):
@@ -41,19 +42,14 @@ class Where(NamedTuple):
 
 
 def shown(uri: str) -> str:
-    """A URI without the secrets in it."""
-    parts = urlsplit(uri)
-    netloc, query = parts.netloc, parts.query
-    if parts.password:
-        user = quote(parts.username or "")
-        netloc = f"{user}:***@{netloc.rpartition('@')[2]}"
-    if query:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        hidden = [(key, "***" if SECRET.search(key) else value) for key, value in pairs]
-        query = urlencode(hidden, safe="*/:,")
-    if (netloc, query) == (parts.netloc, parts.query):
-        return uri
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    """A URI without the secrets in it, also if it is none."""
+    uri = SECRET.sub(r"\1***", uri)
+    before, mark, query = uri.partition("?")
+    hidden = PASSWORD.sub(r"\1:***@", before)
+    if hidden == before:
+        # A password that is not written as it should be may have anything in it.
+        return PASSWORD.sub(r"\1:***@", uri)
+    return f"{hidden}{mark}{query}"
 
 
 def open_database(where: Where, *, read_only: bool, pool_size: int | None = None) -> DB:
@@ -132,6 +128,7 @@ def _complete(where: Where, read_only: bool) -> str:
     if scheme == "file":
         _check_file(Path(path))
     if scheme in WAIT_OPTIONS:
+        _check_server(uri)
         uri = _with(uri, f"{WAIT_OPTIONS[scheme]}={max(1, round(where.wait))}")
     # Whoever looks is welcome where nobody may write, too.
     return _with(uri, READ_ONLY) if read_only and scheme in {"file", "zeo"} else uri
@@ -143,6 +140,17 @@ def _with(uri: str, option: str) -> str:
     if option.partition("=")[0] in dict(parse_qsl(query)):
         return uri
     return f"{uri}{'&' if query else '?'}{option}"
+
+
+def _check_server(uri: str) -> None:
+    """What Python says of a URI that is none may show the password."""
+    try:
+        urlsplit(uri).port  # noqa: B018 - looked at only when it is asked for
+    except ValueError:
+        raise Problem(
+            f"--database: {shown(uri)!r} is no URI. What is special there, as in a "
+            "password, is written %2F for /, %3F for ?, %23 for #, %40 for @."
+        ) from None
 
 
 def _check_file(path: Path) -> None:

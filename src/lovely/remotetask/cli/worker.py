@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lovely.remotetask.cli.options import (
     opened_for,
     with_options,
 )
+from lovely.remotetask.cli.problems import Problem
 from lovely.remotetask.cli.served import Served, set_retention
 from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import number
@@ -248,7 +249,16 @@ def _metrics(found: Sequence[Access], host: str, port: int | None) -> Iterator[N
         from lovely.remotetask import metrics
     except ModuleNotFoundError as error:
         raise NotInstalled("--metrics-port", "metrics") from error
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
     paths = [list(access.path) for access in found]
-    with metrics.serve(found[0].db, *paths, port=port, host=host):
-        log.info("metrics are served on http://%s:%d/metrics", host, port)
+    with ExitStack() as stack:
+        served = metrics.serve(found[0].db, *paths, port=port, host=host)
+        try:
+            stack.enter_context(served)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Problem(
+                f"--metrics-port: {where} can't be used: {reason}."
+            ) from error
+        log.info("metrics are served on http://%s/metrics", where)
         yield

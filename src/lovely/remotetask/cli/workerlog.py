@@ -7,6 +7,7 @@ from datetime import datetime
 
 from lovely.remotetask import logs
 from lovely.remotetask.cli.text import first_line, printable, printable_lines
+from lovely.remotetask.outages import is_outage
 
 #: What these say at INFO is of no use here.
 TALKATIVE = ("ZEO", "relstorage")
@@ -21,7 +22,10 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).astimezone()
         name = "" if record.name == "lovely.remotetask" else f" {record.name}:"
-        line = printable(f"{record.levelname}{name} {first_line(record.getMessage())}")
+        # What the library says names the job already.
+        job = "" if record.name == "lovely.remotetask" else logs.job_of(record)
+        message = f"{first_line(record.getMessage())}{job}"
+        line = printable(f"{record.levelname}{name} {message}")
         text = f"{when:%Y-%m-%d %H:%M:%S} {line}"
         if record.exc_info:
             lines = printable_lines(self.formatException(record.exc_info))
@@ -29,9 +33,19 @@ class Text(logging.Formatter):
         return text
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is none of those by which ZODB tells an outage at each try.
+
+    The worker says so itself, when it begins, now and then, and when it is over.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name != "ZODB.Connection" or error is None or not is_outage(error)
+
+
 def set_up(style: str, level: str) -> None:
     """Log to standard error, from a level on."""
     handler = logs.handler(style)
+    handler.addFilter(_is_news)
     if style == "text":
         handler.setFormatter(Text())
     root = logging.getLogger()
