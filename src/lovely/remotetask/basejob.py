@@ -64,6 +64,8 @@ class BaseJob(Persistent):
     _relative = False
     _started: int | None = None
     _completed: int | None = None
+    #: When the last attempt in this connection began, written or not.
+    _v_begun: int | None = None
     #: The last failed attempts: (number, started, ended, type, message, traceback).
     #: ``started`` is None where a worker was lost.
     _failures: tuple[tuple[int, int | None, int, str, str, str], ...] = ()
@@ -207,9 +209,11 @@ class BaseJob(Persistent):
         """Since when it could have been run, when an attempt begins."""
         return max(self.stamp, self._due or 0)
 
-    def begin(self, moment: int) -> None:
-        """An attempt begins."""
-        self._started = moment
+    def begin(self, moment: int, *, write: bool = True) -> None:
+        """An attempt begins.  Its task can see it, whether it is written or not."""
+        self._v_begun = moment
+        if write:
+            self._started = moment
 
     def succeed(self, output: Any, started: int, moment: int) -> None:
         """Note that the attempt went well, with this output."""
@@ -271,7 +275,7 @@ class BaseJob(Persistent):
 
     @property
     def started(self) -> datetime | None:
-        return times.to_datetime(self._started)
+        return times.to_datetime(self._v_begun or self._started)
 
     @property
     def completed(self) -> datetime | None:

@@ -87,7 +87,8 @@ class Hand:
         """
         with self._lock:
             self._moved = self._environment.monotonic()
-            new = [jobid for jobid in jobids if jobid not in self._in_hand()]
+            in_hand = self._in_hand()
+            new = [jobid for jobid in jobids if jobid not in in_hand]
             self._waiting.extend(Claimed(jobid, key) for jobid in new)
             if suspect:
                 self._suspect = jobids[0]
@@ -176,7 +177,8 @@ class Hand:
 
     def _fill(self, batch: Batch) -> None:
         """Take more of those that wait, as far as they may run in a group."""
-        most, waiting = self._pace.in_group(len(self._waiting) + 1), self._waiting
+        waiting = self._waiting
+        most = self._pace.in_group(len(waiting) + 1, len(self._running))
         while len(batch.runs) < most and waiting:
             jobid, key = waiting[0]
             if key != batch.key or not self._is_social(jobid):

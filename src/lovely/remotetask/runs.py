@@ -3,6 +3,9 @@
 One by one (`JobRun`): what a task wrote and the end of its job are one commit.  Or,
 for short jobs, many to a commit (`GroupRun`), each from a savepoint on, to which a
 failure goes back.  A group that can't be committed falls back to one by one.
+
+A savepoint stores what was written since the one before.  So a group notes last that
+its jobs are over: then those that write nothing themselves cost none.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from lovely.remotetask.events import RunEnded
 from lovely.remotetask.execution import (
     TRANSIENT_TRIES,
     Failed,
+    Returned,
     call_task,
     complete,
     current_transaction,
@@ -85,6 +89,14 @@ class Thread(NamedTuple):
             forget(self.connection)
             raise
 
+    def forget(self) -> None:
+        """Let the connection load everything anew, unless it is not ours any more.
+
+        It does not know of objects that were changed in place.
+        """
+        if self.connection.transaction_manager is self.manager:
+            forget(self.connection)
+
     def abort(self) -> None:
         """Undo what was written."""
         try:
@@ -92,14 +104,6 @@ class Thread(NamedTuple):
         except Exception:
             # Somebody else's data manager: the transaction is over all the same.
             log.exception("error while aborting the writes of a job")
-
-
-class Returned(NamedTuple):
-    """What a task has returned, in a transaction that is still open."""
-
-    output: Any
-    #: Microseconds since the epoch.
-    started: int
 
 
 def _check_not_doomed(transaction: Any) -> None:
@@ -157,13 +161,13 @@ class JobRun:
             return
         service = thread.service
         with Surroundings(service) as surroundings:
-            output = call_task(service, job, self._run, started)
+            returned = call_task(service, job, self._run, started)
             surroundings.renew()
             if current_transaction(thread.manager) is not transaction:
-                self._finish(Returned(output, started))
+                self._finish(returned)
                 return
             _check_not_doomed(transaction)
-            ended = complete(service, job, output, started)
+            ended = complete(service, job, returned)
         thread.commit()
         thread.report(ended)
 
@@ -174,7 +178,7 @@ class JobRun:
         job, ended = thread.mine(self._jobid), None
         if job is not None:
             with Surroundings(thread.service):
-                ended = complete(thread.service, job, *returned)
+                ended = complete(thread.service, job, returned)
         thread.commit()
         if ended is not None:
             thread.report(ended)
@@ -197,6 +201,10 @@ class _Apart(Exception):
         self.settle = settle
 
 
+class _Spoilt(TransientError):
+    """The jobs of a group can't be finished together."""
+
+
 class GroupRun:
     """Runs claimed jobs in one transaction of this thread, a savepoint each."""
 
@@ -208,7 +216,10 @@ class GroupRun:
         self._runs = runs
         self._go_on = go_on
         self.begun: list[int] = []
-        #: How those ended that are committed together.
+        self._running: Job | None = None
+        self._committed = False
+        #: Jobs whose tasks have returned; and how those ended of which it is noted.
+        self._returned: list[tuple[Job, Returned]] = []
         self._ended: list[RunEnded] = []
 
     def __call__(self) -> list[int]:
@@ -228,21 +239,46 @@ class GroupRun:
         thread = self._thread
         try:
             transaction = thread.manager.begin()
+            transaction.addBeforeCommitHook(self._finish)
+            transaction.addAfterCommitHook(self._note_commit)
             self._surroundings = Surroundings(thread.service)
             with self._surroundings:
                 alone = self._run_all(transaction)
+                self._finish()
             thread.manager.commit()
-            for ended in self._ended:
-                thread.report(ended)
+            self._report()
         except _Apart as apart:
-            jobid = self.begun[-1]
-            apart.settle(self._alone(jobid))
+            thread.forget()
+            self._report()
+            apart.settle(self._alone(self.begun[-1]))
             return self.begun[:-1]
         except BaseException:
             log.debug("a group of jobs is run one by one", exc_info=True)
             thread.abort()
+            thread.forget()
             return self.begun
         return alone
+
+    def _finish(self) -> None:
+        """Note how jobs ended: before a commit, ours or one that a task makes.
+
+        In that case, see to it that its job is still ours.
+        """
+        returned, self._returned = self._returned, []
+        service, running = self._thread.service, self._running
+        try:
+            self._ended += [complete(service, *found) for found in returned]
+        except Exception as error:
+            raise _Spoilt("A job of the group can't be finished.") from error
+        if running is not None:
+            running._p_changed = True
+
+    def _note_commit(self, success: bool) -> None:
+        self._committed = success
+
+    def _report(self) -> None:
+        for ended in self._ended if self._committed else ():
+            self._thread.report(ended)
 
     def _run_all(self, transaction: Any) -> list[int]:
         """Run jobs; the last one's id, if that has to be run by itself."""
@@ -252,6 +288,7 @@ class GroupRun:
             self.begun.append(jobid)
             # If one can't go back to it, another way is found when one must.
             savepoint = transaction.savepoint(optimistic=True)
+            self._running = None
             try:
                 self._attempt(transaction, savepoint, jobid)
             except _Apart:
@@ -263,27 +300,27 @@ class GroupRun:
                 if isinstance(error, TransientError):
                     return [jobid]
                 self._note(jobid, error)
+        self._running = None
         return []
 
     def _attempt(self, transaction: Any, savepoint: Any, jobid: int) -> None:
         thread, service = self._thread, self._thread.service
-        job = thread.begin(jobid)
+        self._running = job = thread.begin(jobid)
         if job is None:
             return
         started = service.environment.stamp()
         try:
-            output = call_task(service, job, self._runs[jobid], started)
+            returned = call_task(service, job, self._runs[jobid], started, write=False)
         finally:
             self._surroundings.renew()
         if current_transaction(thread.manager) is not transaction:
-            returned = Returned(output, started)
             raise _Apart(lambda run: run(returned))
         if not savepoint.valid:
             # It went back to a savepoint that another job of the group has left.
             thread.abort()
             raise _Apart(lambda run: run())
         _check_not_doomed(transaction)
-        self._ended.append(complete(service, job, output, started))
+        self._returned.append((job, returned))
 
     def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
         """Undo what a job wrote.  Raise _Apart if that means to undo all."""
@@ -291,6 +328,9 @@ class GroupRun:
             same = current_transaction(self._thread.manager) is transaction
             if same and not transaction.isDoomed():
                 savepoint.rollback()
+                if self._running is not None:
+                    # Its input may have been changed in place, and is not written.
+                    self._running._p_invalidate()
                 return
         except Exception:
             log.debug("a job can't be undone by itself", exc_info=True)
