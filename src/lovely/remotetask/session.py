@@ -182,8 +182,7 @@ class Session:
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
             behind = follow(service, Clock.of(self.environment.time()))
             share = service._workers.share(service, key)
-            reader = QueueReader(service, suspects=suspects, share=share)
-            reader.prefetch(limit)
+            reader = QueueReader(service, suspects=suspects, share=share, ahead=limit)
             jobs = reader.take(limit, shy=shy)
             reader.save()
             if jobs:
