@@ -122,7 +122,8 @@ class Hand:
         """
         with self._lock:
             self._running = [other for other in self._running if other is not batch]
-            left = [jobid for jobid in batch.runs if jobid not in over]
+            ended = set(over)
+            left = [jobid for jobid in batch.runs if jobid not in ended]
             if not lost:
                 again = [Claimed(jobid, batch.key) for jobid in reversed(left)]
                 self._waiting.extendleft(again)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-#: A claim takes jobs for about so many seconds, and at most so many a thread.
+#: A claim takes jobs for about so many seconds, and at most so many a thread: more
+#: would hardly save anything, and all are suspects if the process dies.
 CLAIM_SECONDS = 0.2
-CLAIM_MOST = 100
+CLAIM_MOST = 250
 #: With group finish: how long a thread goes on with a group before it commits
 #: (seconds).
 GROUP_SECONDS = 0.1

@@ -112,17 +112,18 @@ class LaneCursor:
 
     def _oldest(self, block: Block) -> Entry | None:
         """The older one of the next job in a slot and the next in the log."""
-        entries = []
+        first = None
         while self._slot < len(block.jobs):
             job = block.jobs[self._slot]
             # A job that waits elsewhere must not hide what is older and behind it.
             if job is not None and _may_wait_in(block, job):
-                entries.append(Entry(job._created, job.id))
+                first = Entry(job._created, job.id)
                 break
             self._slot += 1
         if self._index < block.log_length:
-            entries.append(Entry(*block.entry(self._index), noted=True))
-        return min(entries, default=None)
+            noted = Entry(*block.entry(self._index), noted=True)
+            return noted if first is None else min(first, noted)
+        return first
 
     def upcoming(self) -> list[Job | Block]:
         """What is needed next: jobs of this block, and the one that follows."""

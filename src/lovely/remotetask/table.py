@@ -67,6 +67,11 @@ class JobTable(Persistent, Mapping[int, Job]):
             raise UnknownJob(jobid)
         return job
 
+    # As it is inherited, but quicker: what is not there is no exception.
+    def get(self, jobid: object, default: Any = None) -> Job | Any:
+        job = self._find(jobid)
+        return default if job is None else job
+
     def __contains__(self, jobid: object) -> bool:
         return self._find(jobid) is not None
 

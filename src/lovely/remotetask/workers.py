@@ -336,6 +336,9 @@ class Workers(Persistent):
         unfinished, ended = held or _held(service, worker)
         if ended:
             service._writer().settle(ended)
+        for job in ended:
+            # Not needed any more: else it drives what is out of ZODB's cache.
+            job._p_deactivate()
         return unfinished
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:
