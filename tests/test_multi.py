@@ -249,7 +249,7 @@ def test_pace() -> None:
     quick = pace.Pace(2)
     assert quick.in_hand() == 2
     for _ in range(60):
-        quick.took(0.0001)
+        quick.took(0.001)
     growing = [quick.in_hand() for _ in range(12)]
     assert growing[:3] == [4, 8, 16]
     assert growing == sorted(growing)

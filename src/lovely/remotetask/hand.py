@@ -50,7 +50,7 @@ class Hand:
         """``groups``: whether threads take several short jobs at a time."""
         self._environment = environment
         self._groups = groups
-        self._pace = Pace(threads)
+        self._pace = Pace(threads, groups=groups)
         #: Protects all of it; held for moments only.
         self._lock = threading.Lock()
         self._waiting: deque[Claimed] = deque()

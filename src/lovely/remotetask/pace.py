@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-#: A claim takes jobs for about so many seconds, and at most so many a thread: more
-#: would hardly save anything, and all are suspects if the process dies.
+#: A claim takes jobs for about so many seconds, and at most so many a thread; more of
+#: those that are finished in groups.  Beyond that, one would hardly save anything.
 CLAIM_SECONDS = 0.2
-CLAIM_MOST = 250
+CLAIM_MOST = 100
+GROUP_MOST = 250
 #: With group finish: how long a thread goes on with a group before it commits
 #: (seconds).
 GROUP_SECONDS = 0.1
@@ -18,8 +19,10 @@ class Pace:
     this worker, while others might be free.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, groups: bool = False) -> None:
+        """``groups``: whether a thread finishes several at a time."""
         self._threads = threads
+        self._most = GROUP_MOST if groups else CLAIM_MOST
         self._average = 5 * CLAIM_SECONDS
         self._jobs = 0
         self._last = threads
@@ -46,4 +49,4 @@ class Pace:
         return min(fair, 1 + self._within(GROUP_SECONDS))
 
     def _within(self, seconds: float) -> int:
-        return min(int(seconds / max(self._average, 1e-6)), CLAIM_MOST)
+        return min(int(seconds / max(self._average, 1e-6)), self._most)
