@@ -1,8 +1,9 @@
 """Running a job that has been claimed: what is common to all ways.
 
-`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` those of
-workers.  All have one meaning: either what the task wrote and the end of the job are
-one commit, or the writes are undone and the failure is noted.
+`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` and
+`lovely.remotetask.groups` those of workers.  All have one meaning: either what the task
+wrote and the end of the job are one commit, or the writes are undone and the failure is
+noted.
 """
 
 from __future__ import annotations

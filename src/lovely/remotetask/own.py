@@ -1,4 +1,4 @@
-"""Short transactions of the library's own, beside the caller's."""
+"""Short transactions of the library's own; what connections are told."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import ServiceNotFound, WorkerLost
 from lovely.remotetask.events import JobsRescued, RunEnded
 from lovely.remotetask.execution import announce_cancelled
+from lovely.remotetask.groups import GroupRun
 from lovely.remotetask.history import Recorder, Rows, keep, write
 from lovely.remotetask.own import (
     close_connection,
@@ -24,7 +25,7 @@ from lovely.remotetask.own import (
 from lovely.remotetask.pruning import MOST_LOOKED_AT, Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.rescue import report, rescue
-from lovely.remotetask.runs import GroupRun, JobRun, Thread
+from lovely.remotetask.runs import JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import (
     CANCELLABLE,
