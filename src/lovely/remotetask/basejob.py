@@ -91,10 +91,9 @@ class BaseJob(Persistent):
     def __getstate__(self) -> tuple[Any, ...]:
         """What nearly every job has is packed; the rest is a dict, if there is any."""
         own = vars(self)
-        numbers = [own.get(name) for name in _NUMBERS]
         packed = _PACKED.pack(
             _CODES[self._status],
-            *[_NONE if number is None else number for number in numbers],
+            *[_NONE if (n := own.get(name)) is None else n for name in _NUMBERS],
         )
         rest = None
         if not _COMMON.issuperset(own):

@@ -167,8 +167,9 @@ def _may_wait_in(block: Block, job: Job) -> bool:
     Where the log is full, there may be older entries in the next block.  So what
     waits for nothing is not looked at; elsewhere it is, and counts as such.
     """
-    waits = job.status == QUEUED or job.status in SCHEDULED
-    return job._queued is None and (waits or not block.log_full)
+    if job._queued is not None:
+        return False
+    return not block.log_full or job.status == QUEUED or job.status in SCHEDULED
 
 
 class QueueReader:

@@ -126,10 +126,10 @@ class JobTable(Persistent, Mapping[int, Job]):
         if not isinstance(jobid, int) or isinstance(jobid, bool):
             return None
         block = self.block(number_of(jobid))
-        slot = (jobid - 1) % SLOTS
-        if block is None or slot >= len(block.jobs):
+        if block is None:
             return None
-        return block.jobs[slot]
+        jobs, slot = block.jobs, (jobid - 1) % SLOTS
+        return jobs[slot] if slot < len(jobs) else None
 
     def _in_blocks(
         self, first: int | None, last: int | None
