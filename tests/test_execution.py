@@ -31,7 +31,7 @@ def run_all(
     """A function that commits, processes all jobs, and commits or waits."""
     if request.param == "groups":
         monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
-        monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting: waiting)
+        monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting, busy: waiting)
         service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
 
     def here() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 import transaction
+import zope.event
 from persistent.mapping import PersistentMapping
 from transaction.interfaces import TransientError
+from ZODB.Connection import TmpStore
+from ZODB.utils import get_pickle_metadata
 
 from lovely.remotetask import crew, hand, pace
-from lovely.remotetask.current import Run
+from lovely.remotetask.current import Run, current
 from lovely.remotetask.errors import InvalidType, TaskError
+from lovely.remotetask.events import JobCompleted, RunEnded
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
 from lovely.remotetask.workers import Lease
@@ -279,6 +283,162 @@ def test_one_that_goes_back_to_a_savepoint_of_another(
     assert group.effects() == dict.fromkeys(done, 1)
 
 
+def test_savepoints_store_what_tasks_write(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs cost their savepoints nothing: what they are is stored once, at the end.
+
+    In the way of all the rest then, if a savepoint has stored anything.
+    """
+    stored: list[str] = []
+    store = TmpStore.store
+
+    def recording(self: Any, oid: bytes, serial: bytes, data: bytes, *more: Any) -> Any:
+        stored.append(str(get_pickle_metadata(data)[1]))
+        return store(self, oid, serial, data, *more)
+
+    monkeypatch.setattr(TmpStore, "store", recording)
+    register_full("idle", lambda service, jobid, input: jobid)
+    ids = group.add(*["idle"] * 5)
+    group.run()
+    assert stored == []
+    ids += group.add("idle", "write", "idle")
+    group.run()
+    assert stored == ["PersistentMapping", *["Job"] * 3]
+    assert [group.service.getResult(jobid) for jobid in ids] == ids
+
+
+@pytest.mark.parametrize("error", [TaskError("as told"), TransientError("once more")])
+def test_one_that_changes_its_input_and_fails(
+    group: Group, error: BaseException
+) -> None:
+    """What it did to its input in place is undone, too."""
+    inputs: list[Any] = []
+    errors = iter([error])
+
+    def change(service: Any, jobid: int, input: Any) -> None:
+        inputs.append(list(input))
+        input.append("changed")
+        for found in errors:
+            raise found
+
+    register_full("change", change)
+    odd = group.service.add("change", ["given"])
+    group.add("write")
+    group.run()
+    again = isinstance(error, TransientError)
+    assert inputs == [["given"]] * (2 if again else 1)
+    kept = ask(group.db, lambda s: s.jobs[odd].input)
+    assert kept == (["given", "changed"] if again else ["given"])
+
+
+def test_inputs_when_all_is_undone(group: Group) -> None:
+    """So it is if the jobs of a group run again for another one's sake."""
+    inputs: list[Any] = []
+
+    def change(service: Any, jobid: int, input: Any) -> None:
+        inputs.append(list(input))
+        input.append("changed")
+
+    register_full("change", change)
+    group.register(lambda service: transaction.abort())
+    group.service.add("change", ["given"])
+    group.add("odd")
+    group.run()
+    assert inputs == [["given"], ["given"]]
+
+
+def test_outputs_are_apart(group: Group) -> None:
+    """What a task returns is kept as it was then, whatever the others do to it."""
+    shared: list[int] = []
+
+    def share(service: Any, jobid: int, input: Any) -> list[int]:
+        shared.append(jobid)
+        return shared
+
+    register_full("share", share)
+    first, second = group.add("share", "share")
+    group.run()
+    assert group.service.getResult(first) == [first]
+    assert group.service.getResult(second) == [first, second]
+
+
+def test_a_task_sees_when_it_began(group: Group) -> None:
+    """A task sees when its job was started, whether that is written or not."""
+    seen: list[Any] = []
+
+    def look(service: Any, jobid: int, input: Any) -> None:
+        seen.append(current().job.started)
+
+    register_full("look", look)
+    ids = group.add("look", "look")
+    group.run()
+    assert seen == [ask(group.db, lambda s, i=i: s.jobs[i].started) for i in ids]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    """The events that are announced."""
+    found: list[Any] = []
+    zope.event.subscribers.append(found.append)
+    yield found
+    zope.event.subscribers.remove(found.append)
+
+
+def test_runs_are_reported(group: Group, heard: list[Any]) -> None:
+    """Each run is reported once, whoever commits it."""
+    group.register(lambda service: transaction.commit())
+    odd, others = group.around()
+    group.run()
+    group.run()
+    found = [(e.jobid, e.outcome) for e in heard if isinstance(e, RunEnded)]
+    assert sorted(found) == [(i, "completed") for i in sorted([odd, *others])]
+
+
+@pytest.mark.parametrize("who", ["group", "task"])
+def test_a_subscriber_that_fails(group: Group, who: str) -> None:
+    """Only the job that it is about fails, and nothing of that is kept."""
+    group.register(lambda service: transaction.commit() if who == "task" else None)
+    bad, odd, last = group.add("write", "odd", "write")
+
+    def subscriber(event: Any) -> None:
+        if isinstance(event, JobCompleted) and event.object.id == bad:
+            raise TaskError("as told")
+
+    zope.event.subscribers.append(subscriber)
+    try:
+        assert group.run() + group.run() == [bad, odd, last]
+    finally:
+        zope.event.subscribers.remove(subscriber)
+    assert [group.status(i) for i in (bad, odd, last)] == [
+        "error",
+        "completed",
+        "completed",
+    ]
+    assert group.effects() == {odd: 1, last: 1}
+
+
+def test_one_that_commits_after_a_rescue(group: Group) -> None:
+    """A worker that was taken for dead can't commit a task's writes any more."""
+
+    def lose(service: Any) -> None:
+        with clients(group.db, 1) as (other,):
+            other.service._workers.rescue(other.service, lambda worker: True)
+            other.commit()
+        transaction.commit()
+
+    group.register(lose)
+    odd, others = group.around()
+    with closing(Session(group.db, ["service"])) as session:
+        key = session.register(1, Lease())
+        claimed = session.claim(key, 100).jobs
+        runs = {jobid: Run(session.environment) for jobid in claimed}
+        session.run_group(runs, key, lambda: True)
+    assert group.effects() == {}
+    assert {group.status(i) for i in [odd, *others]} == {"queued"}
+    check_committed(group.db)
+
+
 def test_one_that_was_cancelled(group: Group) -> None:
     """A job that was cancelled after the claim is not begun."""
     ids = group.add("write", "write", "write")
@@ -341,7 +501,7 @@ def test_a_group_ends_in_time(group: Group) -> None:
 def sociable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads take as many jobs at a time as there are."""
     monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
-    monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting: waiting)
+    monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting, busy: waiting)
 
 
 @pytest.mark.parametrize("factory", [SimpleProcessor, MultiProcessor])
@@ -466,15 +626,17 @@ def test_what_is_not_over_waits_again(sociable: None, lost: bool) -> None:
 
 def test_pace_of_groups() -> None:
     """Groups are as large as is quick enough, and leave something to other threads."""
-    quick = pace.Pace(4)
-    assert quick.in_group(100) == 1
-    quick.took(0.1, 100)
+    quick = pace.Pace(4, groups=True)
+    assert quick.in_group(100, 0) == 1
+    quick.took(0.1, 1000)
     for _ in range(20):
-        quick.took(0.1, 100)
-    assert quick.in_group(100) == 25
-    assert quick.in_group(1000) == pace.CLAIM_MOST
+        quick.took(0.1, 1000)
+    assert quick.in_group(100, 0) == 25
+    assert quick.in_group(100, 2) == 50
+    assert quick.in_group(100, 3) == quick.in_group(100, 4) == 100
+    assert quick.in_group(10_000, 0) == 1 + pace.GROUP_MOST
     quick.took(60.0)
-    assert quick.in_group(100) == 1
+    assert quick.in_group(100, 0) == 1
 
 
 @pytest.mark.parametrize("bad", [None, 1, "yes", 0.5])

@@ -244,6 +244,16 @@ def test_one_long_job_holds_nobody_up(service: Any, db: Any, gate: Gate) -> None
     check_committed(db)
 
 
+def test_pace_at_first() -> None:
+    """What the first jobs take is believed at once, but followed step by step."""
+    new = pace.Pace(1)
+    assert [new.in_hand(), new.in_hand()] == [1, 1]
+    new.took(0.001)
+    assert [new.in_hand(), new.in_hand()] == [2, 4]
+    new.took(0.999)
+    assert new.in_hand() == 1
+
+
 def test_pace() -> None:
     """More and more quick jobs are in hand, and at once fewer when one takes long."""
     quick = pace.Pace(2)

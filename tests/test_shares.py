@@ -10,7 +10,7 @@ import pytest
 import transaction
 
 from lovely.remotetask import times
-from lovely.remotetask.blocks import number_of
+from lovely.remotetask.blocks import SLOTS, number_of
 from lovely.remotetask.queue import (
     FOREIGN_LATER,
     STEP_BACK,
@@ -136,3 +136,30 @@ def test_each_closer_worker_counts() -> None:
         STEP_BACK + STEP_BACK_FREE + STEP_BACK,
     ]
     assert max(starts) < FOREIGN_LATER
+
+
+def test_what_is_claimed_is_asked_for_together(db: Any, service: Any) -> None:
+    """A claim asks the storage for jobs, and for what leads to them, many at a time."""
+    ids = [service.add("echo") for _ in range(5 * SLOTS)]
+    transaction.commit()
+    asked: list[set[bytes]] = []
+    alone: list[bytes] = []
+    storage, load = db.storage, db.storage.loadBefore
+    storage.prefetch = lambda oids, _: asked.append(set(oids))
+    with closing(Session(db, ["service"])) as session:
+        key = session.register(1, Lease())
+        jobs = {service.jobs[jobid]._p_oid for jobid in ids}
+
+        def load_before(oid: bytes, tid: bytes) -> Any:
+            if not any(oid in oids for oids in asked):
+                alone.append(oid)
+            return load(oid, tid)
+
+        storage.loadBefore = load_before
+        assert session.claim(key, len(ids)).jobs == ids
+        session.leave()
+    assert len(asked) < 12
+    assert jobs <= set().union(*asked)
+    assert not jobs & set(alone)
+    blocks = {service.jobs.block(number_of(jobid))._p_oid for jobid in ids}
+    assert not blocks & set(alone)

@@ -49,6 +49,7 @@ def jobs(scale: Scale) -> Iterator[Figure]:
 def groups(scale: Scale) -> Iterator[Figure]:
     """No-op jobs a second, many to a commit, against bare commits."""
     what = "no-op jobs in groups / bare commits"
+    scale = scale.for_groups()
     yield _against_commits(what, "FileStorage", 1, 5, scale, options=IN_GROUPS)
 
 

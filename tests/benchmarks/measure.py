@@ -44,6 +44,10 @@ class Scale:
     #: And such that seem to be on another host, with the default lease of a minute.
     lost_hosts: int = 2
 
+    def for_groups(self) -> Scale:
+        """The same for jobs that take less time: a round is to last as long."""
+        return replace(self, jobs=4 * self.jobs)
+
     def with_rounds(self, rounds: int | None) -> Scale:
         """The same with another number of rounds, if one is given."""
         return self if rounds is None else replace(self, rounds=rounds)

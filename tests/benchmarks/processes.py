@@ -73,7 +73,7 @@ def processes(scale: Scale) -> Iterator[Figure]:
 
 def groups(scale: Scale) -> Iterator[Figure]:
     """No-op jobs a second in two processes, many to a commit."""
-    comparison = Comparison()
+    comparison, scale = Comparison(), scale.for_groups()
     with zeo_server() as address, _site(address, 2, IN_GROUPS) as (app, members):
         _rate_of_jobs(app, members, scale.jobs // 10)
         for _ in range(scale.rounds):

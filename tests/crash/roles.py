@@ -58,10 +58,11 @@ def play(address: Address, name: str, role: str, seed: int) -> Callable[[Pipe], 
 
 
 def hurry(chance: random.Random) -> None:
-    """Let this process's workers wait less, and have some number of threads."""
+    """Let this process's workers wait less, have some threads, and groups or not."""
     crew.ERROR_WAIT = processor.ERROR_WAIT = 0.02
     TaskService.processorFactory = SimpleProcessor
-    TaskService.processorArguments = {"waitTime": 0.05}
+    groups = chance.random() < 0.5
+    TaskService.processorArguments = {"waitTime": 0.05, "groupFinish": groups}
     threads = chance.randrange(4)
     if threads:
         TaskService.processorFactory = MultiProcessor

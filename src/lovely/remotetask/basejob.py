@@ -23,9 +23,10 @@ KEPT_FAILURES = 5
 #: each object in a record, and one string of bytes is only one.
 _NUMBERS = ("id", "_created", "attempt", "claimant", "_started", "_completed")
 _PACKED = struct.Struct(f"<B{len(_NUMBERS)}q")
+_CODES = {status: code for code, status in enumerate(states.STATUSES)}
 #: Where a number has its usual value.
 _NONE = -(2**63)
-_COMMON = frozenset({*_NUMBERS, "_status", "task", "input", "output"})
+_COMMON = frozenset({*_NUMBERS, "_status", "task", "input", "output", "_v_begun"})
 
 
 class BaseJob(Persistent):
@@ -64,6 +65,8 @@ class BaseJob(Persistent):
     _relative = False
     _started: int | None = None
     _completed: int | None = None
+    #: When the last attempt in this connection began, written or not.
+    _v_begun: int | None = None
     #: The last failed attempts: (number, started, ended, type, message, traceback).
     #: ``started`` is None where a worker was lost.
     _failures: tuple[tuple[int, int | None, int, str, str, str], ...] = ()
@@ -83,19 +86,22 @@ class BaseJob(Persistent):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r}>"
 
+    # Both are called for each job that is claimed, and again at its end.
+
     def __getstate__(self) -> tuple[Any, ...]:
         """What nearly every job has is packed; the rest is a dict, if there is any."""
         own = vars(self)
-        numbers = [own.get(name) for name in _NUMBERS]
         packed = _PACKED.pack(
-            states.STATUSES.index(self._status),
-            *(_NONE if number is None else number for number in numbers),
+            _CODES[self._status],
+            *[_NONE if (n := own.get(name)) is None else n for name in _NUMBERS],
         )
-        rest = {
-            name: value
-            for name, value in own.items()
-            if name not in _COMMON and not name.startswith(("_p_", "_v_"))
-        }
+        rest = None
+        if not _COMMON.issuperset(own):
+            rest = {
+                name: value
+                for name, value in own.items()
+                if name not in _COMMON and not name.startswith(("_p_", "_v_"))
+            }
         return packed, self.task, self.input, self.output, rest or None
 
     def __setstate__(self, state: tuple[Any, ...] | dict[str, Any]) -> None:
@@ -104,12 +110,12 @@ class BaseJob(Persistent):
         if isinstance(state, dict):
             own.update(ancestor.attributes(state))
             return
-        packed, task, input, output, rest = state
+        packed, own["task"], input, output, rest = state
         status, *numbers = _PACKED.unpack(packed)
-        own.update(
-            pair for pair in zip(_NUMBERS, numbers, strict=True) if pair[1] != _NONE
-        )
-        own["_status"], own["task"] = states.STATUSES[status], task
+        own["_status"] = states.STATUSES[status]
+        for name, number in zip(_NUMBERS, numbers, strict=True):
+            if number != _NONE:
+                own[name] = number
         if input is not None:
             own["input"] = input
         if output is not None:
@@ -207,9 +213,11 @@ class BaseJob(Persistent):
         """Since when it could have been run, when an attempt begins."""
         return max(self.stamp, self._due or 0)
 
-    def begin(self, moment: int) -> None:
-        """An attempt begins."""
-        self._started = moment
+    def begin(self, moment: int, *, write: bool = True) -> None:
+        """An attempt begins.  Its task can see it, whether it is written or not."""
+        self._v_begun = moment
+        if write:
+            self._started = moment
 
     def succeed(self, output: Any, started: int, moment: int) -> None:
         """Note that the attempt went well, with this output."""
@@ -271,7 +279,7 @@ class BaseJob(Persistent):
 
     @property
     def started(self) -> datetime | None:
-        return times.to_datetime(self._started)
+        return times.to_datetime(self._v_begun or self._started)
 
     @property
     def completed(self) -> datetime | None:

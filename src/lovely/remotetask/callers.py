@@ -94,13 +94,13 @@ class Call:
             return
         jar = service._p_jar
         with self._guarded(), Surroundings(service) as surroundings:
-            output = call_task(service, job, self._run, started)
+            returned = call_task(service, job, self._run, started)
             surroundings.renew()
             if jar is not None:
                 current_transaction(jar.transaction_manager)
             job = self._claimed()
             if job is not None:
-                complete(service, job, output, started)
+                complete(service, job, returned)
         if jar is not None:
             check_changes(jar)
 

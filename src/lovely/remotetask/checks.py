@@ -18,6 +18,7 @@ from lovely.remotetask.blocks import SLOTS, Block
 from lovely.remotetask.errors import UnknownJob
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.lanes import Lane
+from lovely.remotetask.own import fetch
 from lovely.remotetask.queue import Entry
 from lovely.remotetask.states import ERROR, PROCESSING, QUEUED, SCHEDULED, STATUSES
 from lovely.remotetask.times import Clock
@@ -233,8 +234,8 @@ class Examination:
     def _of_blocks(self, numbers: Sequence[int]) -> Iterator[Problem]:
         found = [self._service.jobs.block(number) for number in numbers]
         blocks = [block for block in found if block is not None]
-        self._load(blocks)
-        self._load([job for block in blocks for job in block.jobs if job is not None])
+        fetch(blocks)
+        fetch(job for block in blocks for job in block.jobs if job is not None)
         for number, block in zip(numbers, found, strict=True):
             if block is None or block.number != number:
                 yield Problem(STRUCTURE, f"block {number} is not at its number")
@@ -242,12 +243,6 @@ class Examination:
                 yield from self._of_block(block)
         self._tell(self._looked_at)
         _tidy(self._service)
-
-    def _load(self, objects: Sequence[Any]) -> None:
-        jar = self._service._p_jar
-        ghosts = [obj for obj in objects if obj._p_changed is None]
-        if jar is not None and ghosts:
-            jar.prefetch(ghosts)
 
     def _of_block(self, block: Block) -> Iterator[Problem]:
         name = f"block {block.number} of lane {block.lane}"

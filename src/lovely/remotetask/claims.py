@@ -61,8 +61,9 @@ def start_attempts(
     """
     clock = clock or Clock.of(service.environment.time())
     for job in jobs:
-        # A cron job may still be on the record of the worker that ran it last.
-        service._workers.settle(service, job)
+        if job.claimant is not None:
+            # A cron job may still be on the record of the worker that ran it last.
+            service._workers.settle(service, job)
         job.claimed(clock)
     service._writer().move_all(jobs, PROCESSING)
     for job in jobs:

@@ -198,12 +198,15 @@ class telling:  # noqa: N801 - used as a function
         _around.reset(self._token)
 
 
-@contextmanager
-def running(run: Run) -> Iterator[None]:
+class running:  # noqa: N801 - used as a function
     """Within, `current` is this run."""
-    token = _current.set(run)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-        run.end()
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._run)
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
+        self._run.end()

@@ -1,8 +1,9 @@
 """Running a job that has been claimed: what is common to all ways.
 
-`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` those of
-workers.  All have one meaning: either what the task wrote and the end of the job are
-one commit, or the writes are undone and the failure is noted.
+`lovely.remotetask.callers` has the caller's way, `lovely.remotetask.runs` and
+`lovely.remotetask.groups` those of workers.  All have one meaning: either what the task
+wrote and the end of the job are one commit, or the writes are undone and the failure is
+noted.
 """
 
 from __future__ import annotations
@@ -63,18 +64,34 @@ class Failed(NamedTuple):
         return cls(error, Failure.of(error), started)
 
 
-def call_task(service: TaskService, job: Job, run: Run, started: int) -> Any:
-    """Call the job's task, within its surroundings; return a storable output."""
+class Returned(NamedTuple):
+    """What a task has returned, and when it began and ended (microseconds)."""
+
+    output: Any
+    started: int
+    ended: int
+
+
+def call_task(
+    service: TaskService, job: Job, run: Run, started: int, *, write: bool = True
+) -> Returned:
+    """Call the job's task, within its surroundings; its output can be stored.
+
+    ``write``: whether the job is written before, so that it is undone with the rest,
+    and if the task commits by itself, the job is sure to be ours.
+    """
     name = job.task
     with running(run):
         task = service._task(name)
         run.begin(service, job, _timeout(task, job), started)
-        job.begin(started)
+        job.begin(started, write=write)
         act_for(service, job, task)
         if not wrappers:
-            return _output_of(service, job, task)
-        with wrapped(run):
-            return _output_of(service, job, task)
+            output = _output_of(service, job, task)
+        else:
+            with wrapped(run):
+                output = _output_of(service, job, task)
+    return Returned(output, started, service.environment.stamp())
 
 
 def _output_of(service: TaskService, job: Job, task: Any) -> Any:
@@ -82,22 +99,20 @@ def _output_of(service: TaskService, job: Job, task: Any) -> Any:
     output = task(service, job.id, job.input)
     what = f"The output of task {job.task!r}"
     check_schema(getattr(task, "outputSchema", None), output, what)
-    check_storable(output, what, service._p_jar)
+    # A copy, if it could be changed: by the time it is stored, others have been here.
+    output = check_storable(output, what, service._p_jar)
     # The task may have changed it, and it is stored with the output.
     check_storable(job.input, f"The input of task {job.task!r}", service._p_jar)
     return output
 
 
-def complete(
-    service: TaskService, job: Job, output: Any, started: int
-) -> events.RunEnded:
+def complete(service: TaskService, job: Job, returned: Returned) -> events.RunEnded:
     """The job is over, and well; within the surroundings of its task."""
-    now = service.environment.stamp()
-    ended = events.RunEnded(service, job, started)
-    job.succeed(output, started, now)
+    ended = events.RunEnded(service, job, returned.started)
+    job.succeed(*returned)
     end(service, job, COMPLETED)
     notify(events.JobCompleted(job, service))
-    return ended.end(COMPLETED, now)
+    return ended.end(COMPLETED, returned.ended)
 
 
 def fail(service: TaskService, job: Job, failed: Failed) -> events.RunEnded:

@@ -50,7 +50,7 @@ class Hand:
         """``groups``: whether threads take several short jobs at a time."""
         self._environment = environment
         self._groups = groups
-        self._pace = Pace(threads)
+        self._pace = Pace(threads, groups=groups)
         #: Protects all of it; held for moments only.
         self._lock = threading.Lock()
         self._waiting: deque[Claimed] = deque()
@@ -87,7 +87,8 @@ class Hand:
         """
         with self._lock:
             self._moved = self._environment.monotonic()
-            new = [jobid for jobid in jobids if jobid not in self._in_hand()]
+            in_hand = self._in_hand()
+            new = [jobid for jobid in jobids if jobid not in in_hand]
             self._waiting.extend(Claimed(jobid, key) for jobid in new)
             if suspect:
                 self._suspect = jobids[0]
@@ -121,7 +122,8 @@ class Hand:
         """
         with self._lock:
             self._running = [other for other in self._running if other is not batch]
-            left = [jobid for jobid in batch.runs if jobid not in over]
+            ended = set(over)
+            left = [jobid for jobid in batch.runs if jobid not in ended]
             if not lost:
                 again = [Claimed(jobid, batch.key) for jobid in reversed(left)]
                 self._waiting.extendleft(again)
@@ -176,7 +178,8 @@ class Hand:
 
     def _fill(self, batch: Batch) -> None:
         """Take more of those that wait, as far as they may run in a group."""
-        most, waiting = self._pace.in_group(len(self._waiting) + 1), self._waiting
+        waiting = self._waiting
+        most = self._pace.in_group(len(waiting) + 1, len(self._running))
         while len(batch.runs) < most and waiting:
             jobid, key = waiting[0]
             if key != batch.key or not self._is_social(jobid):

@@ -213,8 +213,8 @@ class CronJob(Job):
         self.plan.undo()
         return self._waiting
 
-    def begin(self, moment: int) -> None:
-        super().begin(moment)
+    def begin(self, moment: int, *, write: bool = True) -> None:
+        super().begin(moment, write=write)
         if self.plan.late:
             raise TaskError(
                 f"It was to run at {self.runFor}; by its policy, it is too late now."

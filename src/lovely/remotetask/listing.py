@@ -18,7 +18,7 @@ from lovely.remotetask import times
 from lovely.remotetask.blocks import number_of
 from lovely.remotetask.errors import InvalidArgument, InvalidType
 from lovely.remotetask.job import Job
-from lovely.remotetask.queue import is_ghost
+from lovely.remotetask.own import fetch
 from lovely.remotetask.retention import check_number
 from lovely.remotetask.states import CRONJOB, DELAYED, ERROR, PROCESSING, STATUSES
 
@@ -145,18 +145,11 @@ def _page(
             if looked_at == look_at or len(found) == limit:
                 return Page(found, jobid, looked_at)
             if index == 0:
-                _load(service, chunk[: look_at - looked_at])
+                fetch(job for _, job in chunk[: look_at - looked_at])
             looked_at += 1
             if wanted.has(job):
                 found.append(job)
     return Page(found, None, looked_at)
-
-
-def _load(service: TaskService, chunk: list[tuple[int, Job]]) -> None:
-    """Ask the storage for jobs at once, not one after the other."""
-    ghosts = [job for _, job in chunk if is_ghost(job)]
-    if ghosts:
-        service._p_jar.prefetch(ghosts)
 
 
 def _all(service: TaskService, start: int | None, newest_first: bool) -> Items:
@@ -233,7 +226,8 @@ def _few(
     ids = set(islice(places[status](service), most + 1))
     if len(ids) > most:
         return None
-    _load(service, items := list(_items(service, ids)))
+    items = list(_items(service, ids))
+    fetch(job for _, job in items)
     found = [jobid for jobid, job in items if job.status == status]
     if len(found) != service.count(status):
         return None

@@ -1,11 +1,11 @@
-"""Short transactions of the library's own, beside the caller's."""
+"""Short transactions of the library's own; what connections are told."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -114,6 +114,17 @@ def close_connection(connection: Any) -> None:
         # A storage may say only now, and once, that its server is lost: the pool
         # would miss the connection, and the database could not be closed.
         connection.close()
+
+
+def fetch(objects: Iterable[Any]) -> list[Any]:
+    """Ask the storage for objects at once, and not for one after the other.
+
+    Return those that were needed: they will be there soon.
+    """
+    ghosts = [obj for obj in objects if obj._p_changed is None]
+    if ghosts:
+        ghosts[0]._p_jar.prefetch(ghosts)
+    return ghosts
 
 
 def forget(connection: Any) -> None:

@@ -57,10 +57,10 @@ class _Pickler(pickle.Pickler):
         self._others.append(obj)
         return len(self._others) - 1
 
-    def load(self) -> None:
+    def load(self) -> Any:
         """Load what was pickled."""
         self._file.seek(0)
-        _Unpickler(self._file, self._others).load()
+        return _Unpickler(self._file, self._others).load()
 
     def _check_connection(self, obj: Any) -> None:
         """Databases that are used together share a mapping of connections."""
@@ -80,16 +80,16 @@ def check_picklable(value: object, what: str, jar: Any = None) -> list[Any]:
     return _dump(value, what, jar).new
 
 
-def check_storable(value: object, what: str, jar: Any = None) -> None:
-    """The same, and if it can't be loaded again then.
+def check_storable(value: object, what: str, jar: Any = None) -> Any:
+    """The same, and if it can't be loaded again then; the value as it would be.
 
     Exceptions with several arguments are often of that kind.
     """
     if type(value) in _PLAIN:
-        return
+        return value
     pickler = _dump(value, what, jar)
     try:
-        pickler.load()
+        return pickler.load()
     except Exception as error:
         raise Unpicklable(
             f"{what} can't be stored, because it could not be loaded again: "

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lovely.remotetask import times
 from lovely.remotetask.blocks import SLOTS, Block
 from lovely.remotetask.job import Job
-from lovely.remotetask.queue import is_ghost
+from lovely.remotetask.own import fetch
 from lovely.remotetask.retention import Keep, check_retention
 from lovely.remotetask.states import CANCELLED
 
@@ -190,10 +190,8 @@ class Step:
         if block.lane in self._young and not any(self._excess.values()):
             return
         jobs = [job for job in block.jobs if job is not None]
-        ghosts = [job for job in jobs if is_ghost(job)]
+        ghosts = fetch(jobs)
         self._looked_at += len(jobs)
-        if ghosts:
-            self._service._p_jar.prefetch(ghosts)
         chosen = [job for job in jobs if self._is_chosen(job, block)]
         if chosen:
             self._remove(block, chosen, len(chosen) == len(jobs))

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
+from lovely.remotetask.blocks import SLOTS
 from lovely.remotetask.job import Job
+from lovely.remotetask.own import fetch
 from lovely.remotetask.states import QUEUED, SCHEDULED
 from lovely.remotetask.times import Clock
 
@@ -52,6 +54,10 @@ class Share(NamedTuple):
     #: Whether the worker of a rank has a free thread, as far as is known.
     is_free: Callable[[int], bool] = lambda rank: False
 
+    def is_own(self, key: int) -> bool:
+        """Whether a lane is this worker's own."""
+        return self.distance(key) == 0
+
     def distance(self, key: int) -> int:
         """How far a lane is from this worker: 0 if it is its own."""
         return (key - self.rank) % self.of
@@ -78,51 +84,62 @@ class Entry(NamedTuple):
 class LaneCursor:
     """A position in one lane, from the head on."""
 
-    def __init__(self, lanes: Lanes, lane: Lane) -> None:
+    def __init__(self, lanes: Lanes, lane: Lane, ahead: int = 1) -> None:
+        """``ahead``: how many jobs, at most, are likely to be taken."""
         self._lanes = lanes
+        self._ahead = ahead
         self._head = lane.head
         self._slot, self._index = lane.head.slot, lane.head.index
-        self._block = lanes.table.block(lane.head.number)
+        #: Where it is.
+        self.block = lanes.table.block(lane.head.number)
         self._passed: list[Block] = []
         self._moved = self._advanced = False
 
     def current(self) -> Entry | None:
         """The next entry, or None at the end."""
-        while self._block is not None:
-            entry = self._oldest(self._block)
+        while self.block is not None:
+            entry = self._oldest(self.block)
             if entry is not None:
                 return entry
-            following = self._block.successor(self._lanes.table)
+            following = self.block.successor(self._lanes.table)
             if following is None:
                 return None
-            self._passed.append(self._block)
-            self._block, self._slot, self._index = following, 0, 0
+            self._passed.append(self.block)
+            self.block, self._slot, self._index = following, 0, 0
             self._moved = True
+            fetch(self.upcoming())
         return None
 
     def _oldest(self, block: Block) -> Entry | None:
         """The older one of the next job in a slot and the next in the log."""
-        entries = []
+        first = None
         while self._slot < len(block.jobs):
             job = block.jobs[self._slot]
             # A job that waits elsewhere must not hide what is older and behind it.
             if job is not None and _may_wait_in(block, job):
-                entries.append(Entry(job._created, job.id))
+                first = Entry(job._created, job.id)
                 break
             self._slot += 1
         if self._index < block.log_length:
-            entries.append(Entry(*block.entry(self._index), noted=True))
-        return min(entries, default=None)
+            noted = Entry(*block.entry(self._index), noted=True)
+            return noted if first is None else min(first, noted)
+        return first
 
-    def upcoming(self, limit: int) -> list[Job]:
-        """The next jobs, as far as the current block tells; for prefetching."""
-        if self._block is None:
+    def upcoming(self) -> list[Job | Block]:
+        """What is needed next: jobs of this block, and the one that follows."""
+        if self.block is None:
             return []
-        jobs = self._block.jobs[self._slot : self._slot + limit]
-        return [job for job in jobs if job is not None]
+        jobs = self.block.jobs[self._slot : self._slot + self._ahead]
+        following = None
+        if self._slot + self._ahead > SLOTS:
+            following = self.block.successor(self._lanes.table)
+        return [found for found in (*jobs, following) if found is not None]
 
-    def advance(self, entry: Entry) -> None:
-        """Go past the current entry."""
+    def advance(self, entry: Entry, ahead: int = 1) -> None:
+        """Go past the current entry; ``ahead`` of it so many may be taken now."""
+        if ahead > self._ahead:
+            self._ahead = ahead
+            fetch(self.upcoming())
         if entry.noted:
             self._index += 1
         else:
@@ -135,9 +152,9 @@ class LaneCursor:
         Blocks that were passed and hold no jobs any more are dropped.  To pass an
         empty piece of a lane is left to the worker whose ``own`` it is.
         """
-        if self._block is None or not (self._moved if own else self._advanced):
+        if self.block is None or not (self._moved if own else self._advanced):
             return
-        self._head.number = self._block.number
+        self._head.number = self.block.number
         self._head.slot, self._head.index = self._slot, self._index
         for block in self._passed:
             self._lanes.release(block)
@@ -150,8 +167,9 @@ def _may_wait_in(block: Block, job: Job) -> bool:
     Where the log is full, there may be older entries in the next block.  So what
     waits for nothing is not looked at; elsewhere it is, and counts as such.
     """
-    waits = job.status == QUEUED or job.status in SCHEDULED
-    return job._queued is None and (waits or not block.log_full)
+    if job._queued is not None:
+        return False
+    return not block.log_full or job.status == QUEUED or job.status in SCHEDULED
 
 
 class QueueReader:
@@ -165,11 +183,13 @@ class QueueReader:
         *,
         suspects: bool = True,
         share: Share | None = None,
+        ahead: int = 1,
     ) -> None:
         """``clock`` stands in for the system's, if it is given.
 
         Without ``suspects``, jobs that a worker was lost with are left alone.
         ``share``: which lanes to read first; otherwise all are alike.
+        ``ahead``: how many jobs are to be taken.
         """
         self._most = most
         self.clock = clock or Clock.of(service.environment.time())
@@ -178,9 +198,10 @@ class QueueReader:
         self._table = service.jobs
         self._schedule = service._schedule
         self._suspects = service._suspects
-        lanes = list(service._lanes)
-        self._cursors = [LaneCursor(service._lanes, lane) for lane in lanes]
+        self._ahead = ahead
         self._share = share or Share()
+        lanes = list(service._lanes)
+        self._cursors = self._open(service._lanes, lanes)
         keys = {
             # What has no lane of its own counts as lane 0.
             **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), 0),
@@ -188,7 +209,7 @@ class QueueReader:
         }
         #: The lanes that are others' own, by source.
         self._foreign = {
-            source: key for source, key in keys.items() if self._share.distance(key)
+            source: key for source, key in keys.items() if not self._share.is_own(key)
         }
         #: When to look again, if `take` has left something to others; else None.
         self.left_until: int | None = None
@@ -206,19 +227,23 @@ class QueueReader:
         for source in (_SUSPECTS, _SCHEDULE, *range(len(self._cursors))):
             self._look(source)
 
+    def _open(self, lanes: Lanes, found: list[Lane]) -> list[LaneCursor]:
+        """Cursors for lanes; what they need is asked of the storage at once."""
+        fetch(found)
+        fetch(lane.head for lane in found)
+        own = self._share.is_own
+        cursors = [
+            LaneCursor(lanes, lane, self._ahead if own(lane.key) else 1)
+            for lane in found
+        ]
+        fetch(cursor.block for cursor in cursors if cursor.block is not None)
+        fetch(job for cursor in cursors for job in cursor.upcoming())
+        return cursors
+
     @property
     def gave_up(self) -> bool:
         """Whether `take` stopped early, and there may be more."""
         return self._looked_at >= self._most
-
-    def prefetch(self, limit: int) -> None:
-        """Ask the storage for the next jobs at once, not one after the other."""
-        jar = self._table._p_jar
-        if jar is not None and limit > 1:
-            upcoming = [cursor.upcoming(limit) for cursor in self._cursors]
-            ghosts = [job for jobs in upcoming for job in jobs if is_ghost(job)]
-            if ghosts:
-                jar.prefetch(ghosts)
 
     def waits_since(self) -> int | None:
         """When the next job that is due asked for its place, or became due; or None.
@@ -324,7 +349,7 @@ class QueueReader:
         elif source == _SUSPECTS:
             self._taken.append(entry[:2])
         else:
-            self._cursors[source].advance(entry)
+            self._cursors[source].advance(entry, self._ahead)
         self._look(source)
 
     def _is_there(self, job: Job, entry: Entry, source: int) -> bool:
@@ -356,8 +381,3 @@ class QueueReader:
         self._found.add((due, job.id))
         if due <= self._now:
             self._push(Entry(due, job.id), _FOUND)
-
-
-def is_ghost(job: Job) -> bool:
-    """Whether a job has not been loaded from the database."""
-    return job._p_changed is None

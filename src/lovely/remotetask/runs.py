@@ -1,14 +1,12 @@
-"""Running what a worker has claimed, in transactions of its thread.
+"""Running what a worker has claimed, one by one, in transactions of its thread.
 
-One by one (`JobRun`): what a task wrote and the end of its job are one commit.  Or,
-for short jobs, many to a commit (`GroupRun`), each from a savepoint on, to which a
-failure goes back.  A group that can't be committed falls back to one by one.
+What a task wrote and the end of its job are one commit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transaction.interfaces import TransientError
@@ -20,6 +18,7 @@ from lovely.remotetask.events import RunEnded
 from lovely.remotetask.execution import (
     TRANSIENT_TRIES,
     Failed,
+    Returned,
     call_task,
     complete,
     current_transaction,
@@ -87,6 +86,14 @@ class Thread(NamedTuple):
             forget(self.connection)
             raise
 
+    def forget(self) -> None:
+        """Let the connection load everything anew, unless it is not ours any more.
+
+        It does not know of objects that were changed in place.
+        """
+        if self.connection.transaction_manager is self.manager:
+            forget(self.connection)
+
     def abort(self) -> None:
         """Undo what was written."""
         try:
@@ -100,15 +107,7 @@ class Thread(NamedTuple):
             )
 
 
-class Returned(NamedTuple):
-    """What a task has returned, in a transaction that is still open."""
-
-    output: Any
-    #: Microseconds since the epoch.
-    started: int
-
-
-def _check_not_doomed(transaction: Any) -> None:
+def check_not_doomed(transaction: Any) -> None:
     """What a task did can be committed.  Raise DoomedByTask."""
     if transaction.isDoomed():
         raise DoomedByTask("The task doomed the transaction.")
@@ -170,24 +169,24 @@ class JobRun:
             return
         service = thread.service
         with Surroundings(service) as surroundings:
-            output = call_task(service, job, self._run, started)
+            returned = call_task(service, job, self._run, started)
             surroundings.renew()
             if current_transaction(thread.manager) is not transaction:
-                self._finish(Returned(output, started))
+                self._finish(returned)
                 return
-            _check_not_doomed(transaction)
-            ended = complete(service, job, output, started)
+            check_not_doomed(transaction)
+            ended = complete(service, job, returned)
         thread.commit()
         thread.report(ended)
 
     def _finish(self, returned: Returned) -> None:
         """The task has returned, and ended the transaction: so look again."""
         thread = self._thread
-        _check_not_doomed(current_transaction(thread.manager))
+        check_not_doomed(current_transaction(thread.manager))
         job, ended = thread.mine(self._jobid), None
         if job is not None:
             with Surroundings(thread.service):
-                ended = complete(thread.service, job, *returned)
+                ended = complete(thread.service, job, returned)
         thread.commit()
         if ended is not None:
             thread.report(ended)
@@ -200,127 +199,3 @@ class JobRun:
         ended = commit_retrying(self._thread.manager, self._environment, work)
         if ended is not None:
             self._thread.report(ended)
-
-
-class _Apart(Exception):
-    """A group can't be kept together: ``settle`` deals with the job that did it."""
-
-    def __init__(self, settle: Callable[[JobRun], None]) -> None:
-        super().__init__()
-        self.settle = settle
-
-
-class GroupRun:
-    """Runs claimed jobs in one transaction of this thread, a savepoint each."""
-
-    def __init__(
-        self, thread: Thread, runs: Mapping[int, Run], go_on: Callable[[], bool]
-    ) -> None:
-        """``runs``: by id, in their order.  ``go_on``: whether to begin another."""
-        self._thread = thread
-        self._runs = runs
-        self._go_on = go_on
-        self.begun: list[int] = []
-        #: How those ended that are committed together.
-        self._ended: list[RunEnded] = []
-
-    def __call__(self) -> list[int]:
-        """Run them; the ids of those that were begun, and that are over now.
-
-        Raise as `JobRun` does.
-        """
-        for jobid in self._together():
-            self._alone(jobid)()
-        return self.begun
-
-    def _alone(self, jobid: int) -> JobRun:
-        return JobRun(self._thread, jobid, self._runs[jobid])
-
-    def _together(self) -> list[int]:
-        """Run a group and commit it; the ids of the jobs to be run one by one."""
-        thread = self._thread
-        try:
-            transaction = thread.manager.begin()
-            self._surroundings = Surroundings(thread.service)
-            with self._surroundings:
-                alone = self._run_all(transaction)
-            thread.manager.commit()
-            for ended in self._ended:
-                thread.report(ended)
-        except _Apart as apart:
-            jobid = self.begun[-1]
-            apart.settle(self._alone(jobid))
-            return self.begun[:-1]
-        except BaseException:
-            log.debug("a group of jobs is run one by one", exc_info=True)
-            thread.abort()
-            return self.begun
-        return alone
-
-    def _run_all(self, transaction: Any) -> list[int]:
-        """Run jobs; the last one's id, if that has to be run by itself."""
-        for jobid in self._runs:
-            if self.begun and not self._go_on():
-                break
-            self.begun.append(jobid)
-            with telling(self._runs[jobid]):
-                if not self._is_over(transaction, jobid):
-                    return [jobid]
-        return []
-
-    def _is_over(self, transaction: Any, jobid: int) -> bool:
-        """Run a job; False if it has to be run by itself."""
-        # If one can't go back to it, another way is found when one must.
-        savepoint = transaction.savepoint(optimistic=True)
-        try:
-            self._attempt(transaction, savepoint, jobid)
-        except _Apart:
-            raise
-        except BaseException as error:
-            if is_outage(error):
-                raise
-            self._go_back(transaction, savepoint, error)
-            if isinstance(error, TransientError):
-                return False
-            self._note(jobid, error)
-        return True
-
-    def _attempt(self, transaction: Any, savepoint: Any, jobid: int) -> None:
-        thread, service = self._thread, self._thread.service
-        job = thread.begin(jobid)
-        if job is None:
-            return
-        started = service.environment.stamp()
-        try:
-            output = call_task(service, job, self._runs[jobid], started)
-        finally:
-            self._surroundings.renew()
-        if current_transaction(thread.manager) is not transaction:
-            returned = Returned(output, started)
-            raise _Apart(lambda run: run(returned))
-        if not savepoint.valid:
-            # It went back to a savepoint that another job of the group has left.
-            thread.abort()
-            raise _Apart(lambda run: run())
-        _check_not_doomed(transaction)
-        self._ended.append(complete(service, job, output, started))
-
-    def _go_back(self, transaction: Any, savepoint: Any, error: BaseException) -> None:
-        """Undo what a job wrote.  Raise _Apart if that means to undo all."""
-        try:
-            same = current_transaction(self._thread.manager) is transaction
-            if same and not transaction.isDoomed():
-                savepoint.rollback()
-                return
-        except Exception:
-            log.debug("a job can't be undone by itself", exc_info=True)
-        self._thread.abort()
-        if isinstance(error, TransientError):
-            raise _Apart(lambda run: run()) from error
-        raise _Apart(lambda run: run.fail(error)) from error
-
-    def _note(self, jobid: int, error: BaseException) -> None:
-        job, service = self._thread.mine(jobid), self._thread.service
-        if job is not None:
-            failed = Failed.of(error, service.environment.stamp())
-            self._ended.append(fail(service, job, failed))

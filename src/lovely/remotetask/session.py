@@ -16,6 +16,7 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import ServiceNotFound, WorkerLost
 from lovely.remotetask.events import JobsRescued, RunEnded
 from lovely.remotetask.execution import announce_cancelled
+from lovely.remotetask.groups import GroupRun
 from lovely.remotetask.history import Recorder, Rows, keep, write
 from lovely.remotetask.own import (
     close_connection,
@@ -26,7 +27,7 @@ from lovely.remotetask.own import (
 from lovely.remotetask.pruning import MOST_LOOKED_AT, Pass, Pruner, Step
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.rescue import report, rescue
-from lovely.remotetask.runs import GroupRun, JobRun, Thread
+from lovely.remotetask.runs import JobRun, Thread
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import (
     CANCELLABLE,
@@ -197,8 +198,7 @@ class Session:
                 return Claim(doubtful[:1] or forgotten, bool(doubtful))
             behind = follow(service, Clock.of(self.environment.time()))
             share = service._workers.share(service, key)
-            reader = QueueReader(service, suspects=suspects, share=share)
-            reader.prefetch(limit)
+            reader = QueueReader(service, suspects=suspects, share=share, ahead=limit)
             jobs = reader.take(limit, shy=shy)
             reader.save()
             if jobs:

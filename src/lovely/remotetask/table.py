@@ -67,6 +67,11 @@ class JobTable(Persistent, Mapping[int, Job]):
             raise UnknownJob(jobid)
         return job
 
+    # As it is inherited, but quicker: what is not there is no exception.
+    def get(self, jobid: object, default: Any = None) -> Job | Any:
+        job = self._find(jobid)
+        return default if job is None else job
+
     def __contains__(self, jobid: object) -> bool:
         return self._find(jobid) is not None
 
@@ -121,10 +126,10 @@ class JobTable(Persistent, Mapping[int, Job]):
         if not isinstance(jobid, int) or isinstance(jobid, bool):
             return None
         block = self.block(number_of(jobid))
-        slot = (jobid - 1) % SLOTS
-        if block is None or slot >= len(block.jobs):
+        if block is None:
             return None
-        return block.jobs[slot]
+        jobs, slot = block.jobs, (jobid - 1) % SLOTS
+        return jobs[slot] if slot < len(jobs) else None
 
     def _in_blocks(
         self, first: int | None, last: int | None

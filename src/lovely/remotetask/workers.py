@@ -30,6 +30,7 @@ from lovely.remotetask import history, times
 from lovely.remotetask.claims import Rescued, put_back, start_attempts, take_back
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import Job
+from lovely.remotetask.own import fetch
 from lovely.remotetask.queue import Share
 from lovely.remotetask.states import PROCESSING
 from lovely.remotetask.times import Clock
@@ -200,6 +201,7 @@ class Workers(Persistent):
 
     def share(self, service: TaskService, key: int) -> Share:
         """Which lanes are a worker's own, of those that run jobs."""
+        fetch(self)
         workers = [w for w in self if w.threads or w.key == key]
         rank = next(r for r, worker in enumerate(workers) if worker.key == key)
         return Share(
@@ -345,6 +347,9 @@ class Workers(Persistent):
         unfinished, ended = held or _held(service, worker)
         if ended:
             service._writer().settle(ended)
+        for job in ended:
+            # Not needed any more: else it drives what is out of ZODB's cache.
+            job._p_deactivate()
         return unfinished
 
     def info(self, service: TaskService, worker: Worker) -> WorkerInfo:

@@ -62,14 +62,14 @@ class Writer:
         """Change a job's status, and the counts with it."""
         self.move_all([job], status)
 
-    def move_all(self, jobs: Iterable[Job], status: str) -> None:
+    def move_all(self, jobs: Collection[Job], status: str) -> None:
         """Change the status of jobs, and the counts with it."""
         moved: Counter[str] = Counter()
         for job in jobs:
             moved[job.status] += 1
             self._leave_failed(job)
             job.enter(status)
-            self._enter_failed([job])
+        self._enter_failed(jobs)
         for old, number in moved.items():
             if old != status:
                 self.count(old, status, number)
