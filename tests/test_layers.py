@@ -21,7 +21,16 @@ SOURCE = Path(__file__).parents[1] / "src" / "lovely" / "remotetask"
 LAYERS = [
     ["errors", "plugins"],
     ["signals", "elsewhere", "schemas"],
-    ["states", "environment", "times", "pickling", "sites", "wakeup", "outages"],
+    [
+        "states",
+        "environment",
+        "times",
+        "pickling",
+        "values",
+        "sites",
+        "wakeup",
+        "outages",
+    ],
     [
         "interfaces",
         "own",

@@ -11,6 +11,7 @@ import transaction
 from persistent import Persistent
 
 from lovely.remotetask import current
+from lovely.remotetask.job import Job
 from lovely.remotetask.states import STATUSES
 from tests.pages.conftest import Application
 from tests.support import processing, register, wait_until
@@ -145,21 +146,40 @@ class Colour(Enum):
     RED = "red"
 
 
+def test_an_input_that_can_not_be_loaded(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages of its job are shown all the same, and say what is wrong with it."""
+    app.add("echo", Colour.RED)
+    monkeypatch.setitem(globals(), "Colour", Enum("Colour", {"BLUE": "blue"}))
+    app.db.cacheMinimize()
+    app.connection.cacheMinimize()
+    assert "'red' is not a valid Colour" in app.get("1").html.find("pre").text
+    row = app.get("jobs.html").html.find("td", class_="id").parent
+    assert "<can't be loaded: " in row.text
+
+
 def test_what_can_not_be_loaded(
     app: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Pages with a job that can't be loaded say so, and the log says which it is."""
-    app.add("echo", Colour.RED)
-    for _ in range(20):
+    for _ in range(21):
         app.add("echo")
-    monkeypatch.setitem(globals(), "Colour", Enum("Colour", {"BLUE": "blue"}))
+    load = Job.__setstate__
+
+    def refuse(job: Job, state: Any) -> None:
+        load(job, state)
+        if job.id == 1:
+            raise ValueError("an odd record")
+
+    monkeypatch.setattr(Job, "__setstate__", refuse)
     app.db.cacheMinimize()
     app.connection.cacheMinimize()
     for page in ("1", "jobs.html?order=id", "jobs.html?task=none"):
         answer = app.get(page, status=500)
         assert "Something can't be read" in answer.html.h1.text
         assert answer.html.find("a", class_="service") is not None
-    assert "'red' is not a valid Colour" in caplog.text
+    assert "an odd record" in caplog.text
     assert app.get("21").status_code == 200
 
 

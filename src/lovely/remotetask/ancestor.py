@@ -21,6 +21,7 @@ from lovely.remotetask.calendars import RANGES, Fields, Given
 from lovely.remotetask.plan import Plan
 from lovely.remotetask.schedule import LATEST, SHORTEST, At, Every
 from lovely.remotetask.states import CRONJOB, DELAYED, ERROR, SCHEDULED, STATUSES
+from lovely.remotetask.values import kept
 
 _zone: ContextVar[ZoneInfo | None] = ContextVar("zone", default=None)
 
@@ -92,7 +93,7 @@ def _values(old: dict[str, Any]) -> dict[str, Any]:
     """Take out of an old record what is only called otherwise, if it has a value."""
     own = {"id": old.pop("id", 0), "task": text(old.pop("task", ""))}
     values = {ours: _moment(old.pop(name, None)) for name, ours in _TIMES.items()}
-    values |= {name: old.pop(name, None) for name in ("input", "output")}
+    values |= {f"_{name}": kept(old.pop(name, None)) for name in ("input", "output")}
     return own | {name: value for name, value in values.items() if value is not None}
 
 

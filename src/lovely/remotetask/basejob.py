@@ -9,7 +9,7 @@ from typing import Any
 
 from persistent import Persistent
 
-from lovely.remotetask import ancestor, states, times
+from lovely.remotetask import ancestor, states, times, values
 from lovely.remotetask.attempts import Attempt, Failure
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.pickling import check_storable
@@ -26,7 +26,7 @@ _PACKED = struct.Struct(f"<B{len(_NUMBERS)}q")
 _CODES = {status: code for code, status in enumerate(states.STATUSES)}
 #: Where a number has its usual value.
 _NONE = -(2**63)
-_COMMON = frozenset({*_NUMBERS, "_status", "task", "input", "output", "_v_begun"})
+_COMMON = frozenset({*_NUMBERS, "_status", "task", "_input", "_output", "_v_begun"})
 
 
 class BaseJob(Persistent):
@@ -37,8 +37,6 @@ class BaseJob(Persistent):
 
     id: int = 0
     task: str = ""
-    input: Any = None
-    output: Any = None
     #: How many attempts have begun: counted before the task runs.
     attempt: int = 0
     #: The key of the worker that took the job last; None if none did.
@@ -55,6 +53,9 @@ class BaseJob(Persistent):
 
     #: Where its trace began, if it is traced: kept for `lovely.remotetask.tracing`.
     _trace: Mapping[str, str] | None = None
+    #: What the record holds for them; see `lovely.remotetask.values`.
+    _input: Any = None
+    _output: Any = None
     _status = states.QUEUED
     _created = 0
     #: The time of its entry in a lane's log; None where its slot is its place.
@@ -102,7 +103,7 @@ class BaseJob(Persistent):
                 for name, value in own.items()
                 if name not in _COMMON and not name.startswith(("_p_", "_v_"))
             }
-        return packed, self.task, self.input, self.output, rest or None
+        return packed, self.task, self._input, self._output, rest or None
 
     def __setstate__(self, state: tuple[Any, ...] | dict[str, Any]) -> None:
         own = vars(self)
@@ -117,11 +118,36 @@ class BaseJob(Persistent):
             if number != _NONE:
                 own[name] = number
         if input is not None:
-            own["input"] = input
+            own["_input"] = input
         if output is not None:
-            own["output"] = output
+            own["_output"] = output
         if rest is not None:
             own.update(rest)
+
+    @property
+    def input(self) -> Any:
+        return values.loaded(self._input, f"The input of job {self.id}")
+
+    @input.setter
+    def input(self, value: Any) -> None:
+        self._input = values.kept(value)
+
+    @property
+    def output(self) -> Any:
+        return values.loaded(self._output, f"The output of job {self.id}")
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._output = values.kept(value)
+
+    def keep_input(self, jar: Any) -> None:
+        """The task may have changed it, and it is stored with the output.
+
+        ``jar``: the connection of that.  Raise Unpicklable.
+        """
+        check_storable(self._input, f"The input of task {self.task!r}", jar)
+        if not values.is_plain(self._input):
+            self.input = self._input
 
     @property
     def status(self) -> str:
@@ -221,7 +247,7 @@ class BaseJob(Persistent):
 
     def succeed(self, output: Any, started: int, moment: int) -> None:
         """Note that the attempt went well, with this output."""
-        if output is not None or self.output is not None:
+        if output is not None or self._output is not None:
             self.output = output
         self._end(started, moment)
 

@@ -120,6 +120,25 @@ class Unpicklable(RemoteTaskError, TypeError):
     """
 
 
+class CannotLoad(RemoteTaskError):
+    """A job's input or output is in the database, but can't be loaded.
+
+    A class of it refuses what was stored, as an Enum does without the member.  Raised
+    by ``job.input``, ``job.output`` and ``getResult``; an attempt to run such a job
+    fails with it.  Give back to the class what it lacks, and try the job again.
+    """
+
+    def __init__(self, what: str, reason: BaseException) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} can't be loaded: {type(self.reason).__name__}: "
+            f"{self.reason}. Give back to its classes what they lack, and try again."
+        )
+
+
 class InvalidTransition(RemoteTaskError):
     """A job can't go from its status to the one that was asked for.
 

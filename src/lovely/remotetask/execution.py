@@ -101,8 +101,7 @@ def _output_of(service: TaskService, job: Job, task: Any) -> Any:
     check_schema(getattr(task, "outputSchema", None), output, what)
     # A copy, if it could be changed: by the time it is stored, others have been here.
     output = check_storable(output, what, service._p_jar)
-    # The task may have changed it, and it is stored with the output.
-    check_storable(job.input, f"The input of task {job.task!r}", service._p_jar)
+    job.keep_input(service._p_jar)
     return output
 
 

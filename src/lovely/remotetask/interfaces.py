@@ -67,7 +67,8 @@ class ITask(Interface):
         ``jobid``
             the id of the job, an int.
         ``input``
-            what was given to `ITaskService.add`.
+            what was given to `ITaskService.add`: a value of the attempt's own.  To
+            change what is stored, let it be a persistent object.
 
         Return anything that can be pickled, or None.  What the call writes to
         the database is committed together with the end of the job.
@@ -407,8 +408,11 @@ class IJob(Interface):
     id = Attribute("An int, from 1 on, unique in the service.")
     task = Attribute("The name of the task, a str.")
     status = Attribute("One of the status constants, a str.")
-    input = Attribute("What the task is given.")
-    output = Attribute("What the task returned, or None.")
+    input = Attribute(
+        "What the task is given.  CannotLoad is raised if its classes refuse what was "
+        "stored."
+    )
+    output = Attribute("What the task returned, or None; or CannotLoad, likewise.")
     error = Attribute(
         "The last failure as text (type, message, traceback), or None; None "
         "too once the job has completed."

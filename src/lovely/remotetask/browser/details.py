@@ -13,6 +13,7 @@ from zope.security.proxy import ProxyFactory, removeSecurityProxy
 
 from lovely.remotetask.browser import display
 from lovely.remotetask.browser.base import logger
+from lovely.remotetask.values import readable
 
 
 def detail(job: Any, request: Any) -> str:
@@ -46,7 +47,8 @@ class JobDetail(BrowserView):
 
     def __call__(self) -> str:
         job = removeSecurityProxy(self.context)
-        return "" if job.input is None else html.escape(display.short(job.input))
+        given = readable(job, "input")
+        return "" if given is None else html.escape(display.short(given))
 
 
 class CronJobDetail(BrowserView):

@@ -15,6 +15,7 @@ from lovely.remotetask.browser.details import own_view, render
 from lovely.remotetask.browser.jobs import css
 from lovely.remotetask.errors import RemoteTaskError
 from lovely.remotetask.interfaces import ICronJob
+from lovely.remotetask.values import readable
 
 #: Buttons: what they say, what they do, and whether they are there.
 BUTTONS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
@@ -168,13 +169,14 @@ class JobPage(Page):
 
     @property
     def input(self) -> str:
-        return display.full(self.object.input)
+        return display.full(readable(self.object, "input"))
 
     @property
     def output(self) -> str:
         job = self.object
-        over = job.status == states.COMPLETED or job.output is not None
-        return display.full(job.output) if over else ""
+        output = readable(job, "output")
+        over = job.status == states.COMPLETED or output is not None
+        return display.full(output) if over else ""
 
     @property
     def attempts(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from lovely.remotetask.cli.output import when
 from lovely.remotetask.cli.text import duration, first_line, iso, moment
 from lovely.remotetask.job import Attempt, CronJob, Job, PastRun
 from lovely.remotetask.schedule import At, Delay, Every, Schedule
+from lovely.remotetask.values import readable
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -42,8 +43,8 @@ def full(service: TaskService, job: Job) -> dict[str, Any]:
     progress = service.progress(job.id)
     found = {
         **brief(job),
-        "input": plain(job.input),
-        "output": plain(job.output),
+        "input": plain(readable(job, "input")),
+        "output": plain(readable(job, "output")),
         "progress": None if progress is None else progress._asdict(),
         "traceback": job.error,
         "attempts": [_attempt(attempt) for attempt in job.attempts],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lovely.remotetask.attempts import Attempt, PastRun
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.states import STATUSES
+from lovely.remotetask.values import readable
 from lovely.remotetask.web.masking import Mask
 from lovely.remotetask.web.schedules import described
 from lovely.remotetask.web.words import between, first_line, iso
@@ -44,8 +45,8 @@ def full(service: TaskService, job: Job, mask: Mask) -> dict[str, Any]:
     progress = service.progress(job.id)
     return {
         **brief(job, mask),
-        "input": mask.value(job.input),
-        "output": mask.value(job.output),
+        "input": mask.value(readable(job, "input")),
+        "output": mask.value(readable(job, "output")),
         "running_since": iso(service.runningSince(job.id)),
         "attempts": [_attempt(attempt, mask) for attempt in job.attempts],
         "progress": None
