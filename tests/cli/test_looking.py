@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,24 @@ def test_show_as_json(file: Path) -> None:
     found = json.loads(done("show", "-d", file, 6, "--json"))
     assert found["schedule"] == "every 1 min 30 s"
     assert len(found["next"]) == 5
+
+
+class Colour(Enum):
+    """What stands in a job, and is not of the application any more."""
+
+    RED = "red"
+
+
+def test_show_what_can_not_be_loaded(
+    file: Path, within: Within, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the job is shown, and what is wrong with its input."""
+    jobid = within(lambda service: service.add("echo", Colour.RED))
+    monkeypatch.setitem(globals(), "Colour", Enum("Colour", {"BLUE": "blue"}))
+    reason = "<can't be loaded: ValueError: 'red' is not a valid Colour>"
+    assert f"Input\n  {reason}\n" in done("show", "-d", file, jobid)
+    found = json.loads(done("show", "-d", file, jobid, "--json"))
+    assert (found["input"], found["status"]) == (reason, "queued")
 
 
 def test_show_what_json_has_not(file: Path, within: Within) -> None:

@@ -23,6 +23,7 @@ from lovely.remotetask.cli.values import Moment
 from lovely.remotetask.errors import UnknownJob
 from lovely.remotetask.job import CronJob, Failure, Job, PastRun
 from lovely.remotetask.service import TaskService
+from lovely.remotetask.values import readable
 
 
 @click.command(cls=Command)
@@ -132,9 +133,10 @@ def _pairs(service: TaskService, job: Job) -> Iterator[tuple[str, object]]:
 
 
 def _sections(job: Job, whole: bool) -> Iterator[tuple[str, list[str]]]:
-    yield "Input", printable_lines(describe.pretty(job.input, whole=whole))
-    if job.output is not None:
-        yield "Output", printable_lines(describe.pretty(job.output, whole=whole))
+    given, output = readable(job, "input"), readable(job, "output")
+    yield "Input", printable_lines(describe.pretty(given, whole=whole))
+    if output is not None:
+        yield "Output", printable_lines(describe.pretty(output, whole=whole))
     for attempt in job.attempts:
         if attempt.failure is not None:
             at = moment(attempt.ended)
