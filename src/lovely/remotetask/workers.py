@@ -156,20 +156,22 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        #: By the worker's key: its last heartbeat, when that was first seen, and
-        #: when one looked last.
+        #: By the worker's key: its last heartbeat, how long it has been silent
+        #: since, and when one looked last.
         self._seen: dict[int, tuple[float | None, float, float]] = {}
 
     def silence(self, worker: Worker, now: float) -> float:
         """For how many seconds, up to ``now``, no heartbeat has been seen.
 
-        Whoever could not look for long has seen nothing.
+        Whoever could not look for long has not seen how long others were silent: no
+        more than the time of a heartbeat counts for each look.
         """
-        beat, since, looked = self._seen.get(worker.key, (None, now, now))
-        if beat != worker.beat or now - looked > worker.lease.seconds / 2:
-            since = now
-        self._seen[worker.key] = worker.beat, since, now
-        return now - since
+        beat, silent, looked = self._seen.get(worker.key, (None, 0.0, now))
+        silent += min(now - looked, worker.lease.heartbeat)
+        if beat != worker.beat:
+            silent = 0.0
+        self._seen[worker.key] = worker.beat, silent, now
+        return silent
 
 
 class Held(NamedTuple):
