@@ -184,6 +184,20 @@ def test_nobody_could_look(
     assert status(db, jobid) == "queued"
 
 
+def test_a_short_lease(service: Any, db: Any, clocks: Clocks) -> None:
+    """Who looks as rarely as a whole heartbeat, or more so, still sees who is lost."""
+    with closing(Session(db, ["service"])) as lost:
+        lost.register(1, Lease(0.5, 2.0))
+        (jobid,) = add(service, "echo")
+        assert claim(lost) == [jobid]
+        with closing(Session(db, ["service"])) as other:
+            other.register(1, Lease(0.5, 2.0))
+            for _ in range(4):
+                look(other)
+                clocks.advance(1.1)
+            assert status(db, jobid) == "queued"
+
+
 def test_who_beats_lives(
     service: Any, db: Any, clocks: Clocks, sessions: list[Session]
 ) -> None:
@@ -211,8 +225,9 @@ def test_a_jump_of_the_storages_clock(
     look(other)
     clocks.storage += 100_000
     look(other)
-    clocks.advance(9)
-    look(other)
+    for seconds in (5, 4):
+        clocks.advance(seconds)
+        look(other)
     assert status(db, jobid) == "processing"
     clocks.advance(2)
     look(other)
