@@ -263,6 +263,17 @@ def test_wait_time_of_nothing(service: Any, db: Any, factory: Any) -> None:
         wait_for_status(db, 1, "completed")
 
 
+def test_wait_time_without_end(service: Any, db: Any) -> None:
+    """A processor may wait for longer than threads can: it hears of what comes."""
+    service.processorArguments, service.stalledAfter = {"waitTime": 1e12}, 1e13
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: ask(db, lambda s: s.workers))
+        jobid = service.add("echo")
+        transaction.commit()
+        wait_for_status(db, jobid, "completed")
+
+
 def test_delayed_jobs_wake_it(service: Any, db: Any) -> None:
     """A processor that looks rarely is on time for a delayed job."""
     service.processorArguments, service.stalledAfter = {"waitTime": 1000}, 2000

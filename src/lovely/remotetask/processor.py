@@ -100,7 +100,8 @@ class SimpleProcessor:
                 f"servicePath: a list of names is needed, not {servicePath!r}."
             )
         self.servicePath = [str(name) for name in servicePath]
-        self.waitTime = times.check_seconds("waitTime", waitTime)
+        wait_time = times.check_seconds("waitTime", waitTime)
+        self.waitTime = min(wait_time, threading.TIMEOUT_MAX)
         if not isinstance(groupFinish, bool):
             raise InvalidType(f"groupFinish: True or False, not {groupFinish!r}.")
         self.groupFinish = groupFinish
