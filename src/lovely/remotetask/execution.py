@@ -41,6 +41,7 @@ from lovely.remotetask.states import (
     DELAYED,
     ERROR,
 )
+from lovely.remotetask.values import readable
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -165,7 +166,7 @@ def _policy(service: TaskService, job: Job) -> RetryPolicy:
         of_task = getattr(service._task(job.task), "retry", None)
     except UnknownTask:
         of_task = None
-    for policy in (job.retry, of_task, service.retryPolicy):
+    for policy in (readable(job, "retry"), of_task, service.retryPolicy):
         if policy is not None:
             with suppress(InvalidType, InvalidArgument):
                 return check_policy("retry", policy)
