@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import pytest
 import transaction
 import ZODB
+import zope.event
 from ZODB.FileStorage import FileStorage
 
 from lovely.remotetask import processing as background
@@ -85,6 +88,58 @@ def test_a_job_forks(service: Any, db: Any) -> None:
     with processing(service):
         wait_for_status(db, jobid, "completed")
     assert ask(db, lambda s: s.getResult(jobid)) == ["hello", "from the child"]
+
+
+class Message(Exception):
+    """What a child raises."""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, 0),
+        (SystemExit(), 0),
+        (SystemExit(3), 3),
+        (SystemExit("a message"), 1),
+        (Message("a message"), 1),
+    ],
+)
+@pytest.mark.parametrize("here", [False, True])
+def test_a_child_does_not_come_back(
+    service: Any, db: Any, capfd: Any, error: Any, status: int, *, here: bool
+) -> None:
+    """The child of a task ends with the task; the job is done once, by its parent."""
+    parent = os.getpid()
+
+    def fork(value: Any) -> int:
+        pid = os.fork()
+        if pid == 0:
+            if error is not None:
+                raise error
+            return -1
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def never_here() -> None:
+        """Else the child would go on with the tests."""
+        if os.getpid() != parent:
+            os._exit(99)
+
+    register("fork", fork)
+    jobid = service.add("fork")
+    transaction.commit()
+    if here:
+        try:
+            service.process()
+        finally:
+            never_here()
+        transaction.commit()
+    else:
+        zope.event.subscribers.append(lambda event: never_here())
+        with processing(service):
+            wait_for_status(db, jobid, "completed")
+    assert ask(db, lambda s: s.getResult(jobid)) == status
+    printed = "a message" in capfd.readouterr().err
+    assert printed == ("a message" in map(str, getattr(error, "args", ())))
 
 
 def test_locks_of_the_parent(tmp_path: Any, tasks: None) -> None:

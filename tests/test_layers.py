@@ -30,6 +30,7 @@ LAYERS = [
         "sites",
         "wakeup",
         "outages",
+        "forks",
     ],
     [
         "interfaces",

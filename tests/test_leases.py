@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -19,7 +20,7 @@ from lovely.remotetask import processor
 from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
-from lovely.remotetask.events import JobFailed
+from lovely.remotetask.events import JobFailed, JobsRescued, RunEnded
 from lovely.remotetask.own import transact
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
@@ -418,6 +419,34 @@ def test_a_processor_rescues(
         seen = {worker.heartbeat}
         wait_until(lambda: len(seen | beats(db, seen)) > 3)
     assert ask(db, lambda s: (s.jobs[jobid].attempt, s.jobs[jobid].crashes)) == (2, 1)
+    check_committed(db)
+
+
+def test_a_subscriber_that_raises_anything(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber that calls sys.exit ends no processor."""
+    monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.02)
+    service.processorArguments = {"waitTime": 0.02, "heartbeat": 0.05, "lease": 0.2}
+    (jobid,) = add(service, "echo")
+    heard: list[Any] = []
+
+    def leave(event: Any) -> None:
+        if isinstance(event, (JobsRescued, RunEnded)):
+            heard.append(type(event))
+            sys.exit()
+
+    with closing(Session(db, ["service"])) as silent:
+        silent.register(1, Lease(0.05, 0.1))
+        assert claim(silent) == [jobid]
+    zope.event.subscribers.append(leave)
+    with processing(service):
+        wait_for_status(db, jobid, "completed")
+        (jobid,) = add(service, "echo")
+        wait_for_status(db, jobid, "completed")
+        wait_until(lambda: len(heard) == 3)
+        assert service.isProcessing()
+    assert heard == [JobsRescued, RunEnded, RunEnded]
     check_committed(db)
 
 

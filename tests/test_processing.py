@@ -17,8 +17,10 @@ from ZODB.POSException import StorageError
 from lovely.remotetask import session
 from lovely.remotetask.processing import make_processor
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.session import Session
 from lovely.remotetask.sites import find_service
 from tests.support import (
+    PATIENCE,
     ask,
     in_thread,
     open_connections,
@@ -112,6 +114,39 @@ def test_trouble_at_the_commit(
         del db.storage.tpc_vote
     assert next(failures, None) is None
     assert ask(db, lambda s: s.count("processing")) == 0
+
+
+def test_trouble_at_the_stop(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the database fails after it was told to stop, it waits for its job still."""
+    monkeypatch.setattr("lovely.remotetask.processor.RESCUE_SECONDS", 0.02)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(value: Any) -> str:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return "done"
+
+    register("work", work)
+    jobid = service.add("work")
+    transaction.commit()
+    service.startProcessing()
+    assert begun.wait(PATIENCE)
+    troubles: list[int] = []
+
+    def broken(session: Session) -> Any:
+        troubles.append(1)
+        raise StorageError("the server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "requests", broken)
+        assert not service.stopProcessing()
+        wait_until(lambda: len(troubles) > 2)
+    go_on.set()
+    assert service.waitProcessing(PATIENCE)
+    assert ask(db, lambda s: s.getResult(jobid)) == "done"
+    assert ask(db, lambda s: s.workers) == []
 
 
 def test_a_read_only_database(path: str, tasks: None, caplog: Any) -> None:
@@ -226,6 +261,17 @@ def test_wait_time_of_nothing(service: Any, db: Any, factory: Any) -> None:
     transaction.commit()
     with processing(service):
         wait_for_status(db, 1, "completed")
+
+
+def test_wait_time_without_end(service: Any, db: Any) -> None:
+    """A processor may wait for longer than threads can: it hears of what comes."""
+    service.processorArguments, service.stalledAfter = {"waitTime": 1e12}, 1e13
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: ask(db, lambda s: s.workers))
+        jobid = service.add("echo")
+        transaction.commit()
+        wait_for_status(db, jobid, "completed")
 
 
 def test_delayed_jobs_wake_it(service: Any, db: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,10 +15,11 @@ import transaction
 from persistent.mapping import PersistentMapping
 from ZODB.POSException import ConflictError
 
-from lovely.remotetask import NO_RETRY, values
+from lovely.remotetask import NO_RETRY, RetryPolicy, values
 from lovely.remotetask.errors import CannotLoad
 from lovely.remotetask.states import CANCELLED, COMPLETED, ERROR
-from tests.support import processing, register_full, wait_for_status
+from lovely.remotetask.task import SimpleTask
+from tests.support import ask, fail, processing, provide, register_full, wait_for_status
 
 
 class Colour(enum.Enum):
@@ -169,3 +172,34 @@ def test_what_a_task_adds_to_its_input(service: Any) -> None:
     job = service.jobs[jobid]
     assert job.input == [Colour.RED]
     assert type(job._input) is values.Value
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_retry_policy(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    """A job that is to be tried again after what is gone by now holds up no other."""
+    program = ModuleType("program")
+    monkeypatch.setitem(sys.modules, "program", program)
+    program.Busy = type("Busy", (Exception,), {"__module__": "program"})  # type: ignore[attr-defined]
+    policy = RetryPolicy(retries=7, on=program.Busy)
+    service.retryPolicy = NO_RETRY
+    provide("fail", SimpleTask(fail))
+    jobid, other = service.add("fail", 1, retry=policy), service.add("echo")
+    transaction.commit()
+    assert ask(db, lambda s: s.jobs[jobid].retry) == policy
+    if refused:
+        monkeypatch.setitem(sys.modules, "program", Refusing("program"))
+    else:
+        del program.Busy
+    db.cacheMinimize()
+    with processing(service):
+        wait_for_status(db, jobid, ERROR)
+        wait_for_status(db, other, COMPLETED)
+
+
+class Refusing(ModuleType):
+    """A module that is not what it was."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError(name)

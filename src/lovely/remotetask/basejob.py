@@ -41,8 +41,7 @@ class BaseJob(Persistent):
     attempt: int = 0
     #: The key of the worker that took the job last; None if none did.
     claimant: int | None = None
-    #: When to try again, and for how long it may run (seconds), if the job says.
-    retry: RetryPolicy | None = None
+    #: For how long it may run (seconds), if the job says.
     timeout: float | None = None
     #: The id of the principal who added it; None if nobody did, but the system.
     principal: str | None = None
@@ -56,6 +55,7 @@ class BaseJob(Persistent):
     #: What the record holds for them; see `lovely.remotetask.values`.
     _input: Any = None
     _output: Any = None
+    _retry: Any = None
     _status = states.QUEUED
     _created = 0
     #: The time of its entry in a lane's log; None where its slot is its place.
@@ -140,6 +140,20 @@ class BaseJob(Persistent):
     def output(self, value: Any) -> None:
         self._output = values.kept(value)
 
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """When to try again, if the job says.  Raise CannotLoad."""
+        policy: RetryPolicy | None = values.loaded(
+            self._retry, f"The retry policy of job {self.id}"
+        )
+        return policy
+
+    @retry.setter
+    def retry(self, policy: RetryPolicy | None) -> None:
+        # A class that is gone can't be pickled again, which each claim would do.
+        plain = policy is None or policy.is_plain
+        self._retry = policy if plain else values.Value(policy)
+
     def keep_input(self, jar: Any) -> None:
         """The task may have changed it, and it is stored with the output.
 
@@ -184,8 +198,9 @@ class BaseJob(Persistent):
         Raise InvalidType, InvalidArgument or Unpicklable.
         """
         if retry is not None:
-            self.retry = check_policy("retry", retry)
-            check_storable(self.retry, "retry: the policy")
+            policy = check_policy("retry", retry)
+            check_storable(policy, "retry: the policy")
+            self.retry = policy
         if timeout is not None:
             self.timeout = float(times.check_seconds("timeout", timeout))
 

@@ -28,6 +28,7 @@ from lovely.remotetask.errors import (
     TaskError,
     UnknownTask,
 )
+from lovely.remotetask.forks import parent_only
 from lovely.remotetask.job import Failure, Job
 from lovely.remotetask.people import act_for
 from lovely.remotetask.pickling import check_storable
@@ -40,6 +41,7 @@ from lovely.remotetask.states import (
     DELAYED,
     ERROR,
 )
+from lovely.remotetask.values import readable
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -96,7 +98,8 @@ def call_task(
 
 def _output_of(service: TaskService, job: Job, task: Any) -> Any:
     notify(events.JobStarted(job, service))
-    output = task(service, job.id, job.input)
+    with parent_only():
+        output = task(service, job.id, job.input)
     what = f"The output of task {job.task!r}"
     check_schema(getattr(task, "outputSchema", None), output, what)
     # A copy, if it could be changed: by the time it is stored, others have been here.
@@ -163,7 +166,7 @@ def _policy(service: TaskService, job: Job) -> RetryPolicy:
         of_task = getattr(service._task(job.task), "retry", None)
     except UnknownTask:
         of_task = None
-    for policy in (job.retry, of_task, service.retryPolicy):
+    for policy in (readable(job, "retry"), of_task, service.retryPolicy):
         if policy is not None:
             with suppress(InvalidType, InvalidArgument):
                 return check_policy("retry", policy)

@@ -100,7 +100,8 @@ class SimpleProcessor:
                 f"servicePath: a list of names is needed, not {servicePath!r}."
             )
         self.servicePath = [str(name) for name in servicePath]
-        self.waitTime = times.check_seconds("waitTime", waitTime)
+        wait_time = times.check_seconds("waitTime", waitTime)
+        self.waitTime = min(wait_time, threading.TIMEOUT_MAX)
         if not isinstance(groupFinish, bool):
             raise InvalidType(f"groupFinish: True or False, not {groupFinish!r}.")
         self.groupFinish = groupFinish
@@ -170,9 +171,22 @@ class SimpleProcessor:
         try:
             while self.running:
                 self._serve_until_error()
+            self._end_in_trouble()
         finally:
             if self._crew is not None:
                 self._crew.stop()
+
+    def _end_in_trouble(self) -> None:
+        """If it was told to stop and could not end in order: wait for jobs that run.
+
+        Meanwhile, and at last when they are over, try again to.
+        """
+        while self._crew is not None:
+            self._crew.stop()
+            over = self._crew.has_ended(RESCUE_SECONDS) or self._abandoned.is_set()
+            self._serve_until_error()
+            if over:
+                break
 
     def _serve_until_error(self) -> None:
         """Serve until told to stop, or until something is wrong.

@@ -83,6 +83,11 @@ class RetryPolicy:
         for name in ("on", "give_up_on"):
             object.__setattr__(self, name, _exceptions(name, getattr(self, name)))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its exceptions are Python's own, which can't be gone."""
+        return all(cls.__module__ == "builtins" for cls in (*self.on, *self.give_up_on))
+
     def pause(self, error: BaseException, failures: int, chance: float) -> float | None:
         """Seconds until the next attempt; None to give up.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -421,10 +422,13 @@ class Session:
         """Tell subscribers of what is committed; what they raise is logged."""
         try:
             notify(event)
-        except Exception:
+        except BaseException as error:
             tags = event.context if isinstance(event, RunEnded) else {}
             name = "/".join(self._path)
             log.exception("%s: error in a subscriber to %r", name, event, extra=tags)
+            main = threading.current_thread() is threading.main_thread()
+            if isinstance(error, KeyboardInterrupt) and main:
+                raise
 
     def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
         """Commit something with what has been counted; if it can't be, keep that."""

@@ -89,7 +89,7 @@ class Unread:
 
 
 def readable(job: Any, name: str) -> Any:
-    """The input or output of a job, or an `Unread`, to be shown."""
+    """A value of a job, or an `Unread`, to be shown."""
     try:
         return getattr(job, name)
     except CannotLoad as error:

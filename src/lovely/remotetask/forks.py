@@ -1,0 +1,59 @@
+"""A task that forks: its child must not come back into the library.
+
+There it would finish the job a second time, and go on as a worker, with its parent's
+files and connections.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_forks = 0
+
+
+def _after_fork() -> None:
+    global _forks  # noqa: PLW0603 - there is one process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def parent_only() -> Iterator[None]:
+    """Whoever leaves the block in a process that was forked within ends there.
+
+    It does so as a program does that comes to its end, calls ``sys.exit`` or raises
+    another exception; but what the parent has to do at its exit is left to that.
+    """
+    forks, error = _forks, None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if _forks != forks:
+            end(error)
+
+
+def end(error: BaseException | None) -> None:
+    """End this process at once, with the exit status that the exception asks for."""
+    code = 1
+    try:
+        if error is None:
+            code = 0
+        elif not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        elif error.code is None or isinstance(error.code, int):
+            code = error.code or 0
+        else:
+            sys.stderr.write(f"{error.code}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF)
