@@ -296,7 +296,7 @@ class EditCronJob(CronForm):
 
 def current(job: Any) -> dict[str, Any]:
     """What the form shows of a job's schedule."""
-    schedule = job.plan.schedule
+    schedule = job.schedule
     if job.delay is not None:
         return {"delay": f"{job.delay:.15g}"}
     if isinstance(schedule, Every):
