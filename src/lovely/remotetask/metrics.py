@@ -32,7 +32,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
-from transaction import TransactionManager
 
 from lovely.remotetask import health, own
 from lovely.remotetask.additions import Additions
@@ -281,14 +280,8 @@ class Services(Collector):
 
     @contextmanager
     def _service(self, path: Sequence[str]) -> Iterator[Any]:
-        manager = TransactionManager(explicit=True)
-        connection = self._db.open(transaction_manager=manager)
-        try:
-            manager.begin()
+        with own.reading(self._db) as connection:
             yield find_service(connection.root(), path)
-        finally:
-            manager.abort()
-            own.close_connection(connection)
 
 
 class _Reader(threading.Thread):
