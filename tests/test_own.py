@@ -86,13 +86,12 @@ def test_beside_the_caller(service: Any, db: Any, environment: FakeEnvironment) 
 
 
 def test_reading_leaves_nothing_behind(db: Any) -> None:
-    """What is written while one only reads is dropped, and the connection given back."""
+    """What is written meanwhile is dropped, and the connection is given back."""
     before = open_connections(db)
     with reading(db) as connection:
         connection.root()["written"] = True
-    with pytest.raises(ZeroDivisionError), reading(db) as connection:
-        assert "written" not in connection.root()
-        connection.root()["written"] = 1 / 0
+    with pytest.raises(ZeroDivisionError), reading(db):
+        _ = 1 / 0
     with reading(db) as connection:
         assert "written" not in connection.root()
     assert open_connections(db) == before
