@@ -18,27 +18,31 @@ from itertools import accumulate
 from typing import Any
 
 import zope.event
-from prometheus_client import (
-    CollectorRegistry,
-    ProcessCollector,
-    make_wsgi_app,
-    start_wsgi_server,
-)
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from lovely.remotetask import health, own
 from lovely.remotetask.additions import Additions
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, NotInstalled
 from lovely.remotetask.events import JobAdded, JobsRescued, RunEnded
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import STATUSES
+
+try:
+    from prometheus_client import (
+        CollectorRegistry,
+        ProcessCollector,
+        make_wsgi_app,
+        start_wsgi_server,
+    )
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
+    from prometheus_client.registry import Collector
+    from prometheus_client.utils import floatToGoString
+except ModuleNotFoundError as error:
+    raise NotInstalled(__name__, "metrics") from error
 
 #: The upper bounds (seconds) that durations and waiting times are counted by.
 BUCKETS = (

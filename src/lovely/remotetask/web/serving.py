@@ -34,9 +34,12 @@ class Server:
     ) -> None:
         self._sockets: dict[int, Any] = {}
         given = {**OPTIONS, **options}
-        self._server = waitress.create_server(
-            app, host=host, port=port, map=self._sockets, **given
-        )
+        try:
+            self._server = waitress.create_server(
+                app, host=host, port=port, map=self._sockets, **given
+            )
+        except OSError as error:  # which does not say where
+            raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
 
     @property
     def address(self) -> str:
