@@ -323,7 +323,11 @@ class ITaskService(Interface):
         """The status of a job, a str.  Raise UnknownJob (a KeyError)."""
 
     def getResult(jobid):
-        """What the task returned, or None.  Raise UnknownJob (a KeyError)."""
+        """What the task returned, or None.
+
+        Raise UnknownJob (a KeyError), or CannotLoad if its classes refuse what was
+        stored.
+        """
 
     def getError(jobid):
         """The message of the last failure, a str; ``'None'`` without one.
