@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from sphinx.util import logging
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "lovely.remotetask"
@@ -26,6 +28,8 @@ exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
 html_show_copyright = False
 html_title = f"{project} {release}"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 
 # `Name` in docstrings is a reference.
 default_role = "py:obj"
@@ -45,3 +49,13 @@ nitpick_ignore_regex = [
     # Built-in types and exceptions, for the same reason.
     (r"py:.*", "|".join(dir(builtins))),
 ]
+
+
+def _check_field(app, what, name, obj, options, lines):  # noqa: PLR0917 - Sphinx's
+    """A field of a tuple without a comment would be told in words of Python's."""
+    if lines and lines[0].startswith("Alias for field number"):
+        logging.getLogger(__name__).warning("%s: no comment says what it is", name)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _check_field)

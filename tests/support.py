@@ -102,6 +102,10 @@ def provide(name: str, task: Any, interface: Any = None) -> None:
     zope.component.provideUtility(task, interface, name=name)
 
 
+class Farewell(BaseException):
+    """An exception that ``except Exception`` does not see."""
+
+
 def echo(value: Any) -> Any:
     """A task's function: return the input."""
     return value
@@ -154,6 +158,22 @@ def processing(service: Any) -> Iterator[None]:
         yield
     finally:
         assert service.stopProcessing(wait=True, timeout=PATIENCE)
+
+
+def run_all(service: Any, *, here: bool) -> None:
+    """Commit, and have all jobs run: here, with a commit, or in the background."""
+
+    def unfinished() -> int:
+        return int(service.count("queued") + service.count("processing"))
+
+    transaction.commit()
+    if here:
+        service.process()
+        transaction.commit()
+        return
+    with processing(service):
+        wait_until(lambda: transaction.begin() and not unfinished())
+    transaction.begin()
 
 
 def open_connections(db: Any) -> int:

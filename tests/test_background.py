@@ -9,57 +9,32 @@ from typing import Any
 
 import pytest
 import transaction
-from zope.site.folder import Folder, rootFolder
-from zope.site.site import LocalSiteManager
+from zope.site.folder import Folder
 
 from lovely.remotetask.errors import NotInDatabase
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.service import TaskService
+from tests import sites
+from tests.sites import THREAD, Gate, done, status
 from tests.support import (
     in_thread,
     open_connections,
     processing,
     register,
     register_full,
-    wait_until,
 )
-
-THREAD = "remotetasks.site1.++etc++site.default.testTaskService1"
 
 
 @pytest.fixture
 def site(db: Any) -> Any:
     """A site in Zope's root folder."""
-    root = db.open().root()
-    root["Application"] = rootFolder()
-    root["Application"]["site1"] = site = Folder()
-    site.setSiteManager(LocalSiteManager(site))
-    transaction.commit()
-    return site
+    return sites.make_site(db)
 
 
 @pytest.fixture
 def service(site: Any, tasks: None) -> Any:
     """A service in the site."""
-    folder = site.getSiteManager()["default"]
-    folder["testTaskService1"] = TaskService()
-    transaction.commit()
-    return folder["testTaskService1"]
-
-
-def status(service: Any, jobid: int) -> Any:
-    """A job's status as last committed."""
-    transaction.begin()
-    return service.getStatus(jobid)
-
-
-def done(service: Any, jobid: int) -> str:
-    """How a job ended, when it has."""
-    return str(
-        wait_until(
-            lambda: (s := status(service, jobid)) in ("completed", "error") and s
-        )
-    )
+    return sites.put_service(site)
 
 
 def test_thread_name(service: Any) -> None:
@@ -117,17 +92,6 @@ def test_started_before_the_commit(site: Any, tasks: None) -> None:
         jobid = service.add("echo")
         transaction.commit()
         assert done(service, jobid) == "completed"
-
-
-class Gate:
-    """What a job of the task ``wait`` waits for."""
-
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __call__(self, value: Any) -> None:
-        self.reached.set()
-        assert self.opened.wait(20)
 
 
 @pytest.fixture

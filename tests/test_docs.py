@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_examples_run(path: Path) -> None:
     )
     doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.append)
     assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("path", texts(), ids=name_of)
+def test_headings_are_underlined(path: Path) -> None:
+    """Each line that stands for a heading is as long as that; else it is no heading."""
+    lines = text_of(path).splitlines()
+    short = [
+        above
+        for above, line in pairwise(lines)
+        if re.fullmatch(r"([=~-])\1\1+", line) and 0 < len(above) != len(line)
+    ]
+    assert short == []
 
 
 def readme_example() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ from tests.support import (
     processing,
     register,
     register_full,
+    run_all,
     statuses,
     wait_until,
 )
 
 
 @pytest.fixture(params=["background", "groups", "here"])
-def run_all(
+def run(
     request: pytest.FixtureRequest, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """A function that commits, processes all jobs, and commits or waits."""
@@ -33,26 +35,7 @@ def run_all(
         monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
         monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting, busy: waiting)
         service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
-
-    def here() -> None:
-        transaction.commit()
-        service.process()
-        transaction.commit()
-
-    def background() -> None:
-        transaction.commit()
-        with processing(service):
-            wait_until(lambda: transaction.begin() and not unfinished())
-        transaction.begin()
-
-    def unfinished() -> int:
-        return int(service.count("queued") + service.count("processing"))
-
-    return here if request.param == "here" else background
-
-
-class Farewell(BaseException):
-    """An exception that ``except Exception`` does not see."""
+    return partial(run_all, service, here=request.param == "here")
 
 
 def test_keyboard_interrupt_here(service: Any) -> None:
@@ -94,7 +77,7 @@ def test_keyboard_interrupt_without_a_database(tasks: None) -> None:
     assert counts(service) == statuses(service) == {"queued": 1}
 
 
-def test_task_commits(service: Any, run_all: Any) -> None:
+def test_task_commits(service: Any, run: Any) -> None:
     """What a task commits by itself stays, even if the task fails then."""
 
     def commit(service: Any, jobid: int, input: Any) -> str:
@@ -107,18 +90,18 @@ def test_task_commits(service: Any, run_all: Any) -> None:
 
     register_full("commit", commit)
     jobid = service.add("commit", "after the commit")
-    run_all()
+    run()
     root = service.__parent__
     assert service.getError(jobid) == "after the commit"
     assert (root.get("first"), root.get("second")) == (jobid, None)
     jobid = service.add("commit")
-    run_all()
+    run()
     assert service.getResult(jobid) == "well"
     assert (root["first"], root["second"]) == (jobid, jobid)
     assert counts(service) == statuses(service) == {"error": 1, "completed": 1}
 
 
-def test_task_aborts(service: Any, run_all: Any) -> None:
+def test_task_aborts(service: Any, run: Any) -> None:
     """A task that aborts the transaction runs once, not for ever."""
     runs = []
 
@@ -131,7 +114,7 @@ def test_task_aborts(service: Any, run_all: Any) -> None:
 
     register_full("abort", abort)
     ids = [service.add("abort"), service.add("echo")]
-    run_all()
+    run()
     assert runs == ids[:1]
     assert [service.getStatus(jobid) for jobid in ids] == ["completed"] * 2
     assert "lost" not in service.__parent__
@@ -181,7 +164,7 @@ def test_task_dooms_the_caller(service: Any) -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_unpicklable_effect(service: Any, run_all: Any, deep: bool) -> None:
+def test_unpicklable_effect(service: Any, run: Any, deep: bool) -> None:
     """A job that writes what can't be stored is in error, and others go on."""
 
     def spoil(service: Any, jobid: int, input: Any) -> None:
@@ -191,35 +174,35 @@ def test_unpicklable_effect(service: Any, run_all: Any, deep: bool) -> None:
 
     register_full("spoil", spoil)
     ids = [service.add("spoil"), service.add("echo")]
-    run_all()
+    run()
     assert "pickle" in service.getError(ids[0])
     assert service.getStatus(ids[1]) == "completed"
     assert "good" not in service.__parent__
 
 
-def test_result_of_another_connection(service: Any, db: Any, run_all: Any) -> None:
+def test_result_of_another_connection(service: Any, db: Any, run: Any) -> None:
     """A result that belongs to another connection fails its job alone."""
     connection = db.open(transaction.TransactionManager())
     register("foreign", lambda value: [connection.root()])
     ids = [service.add("foreign"), service.add("echo")]
-    run_all()
+    run()
     connection.close()
     assert "another connection" in service.getError(ids[0])
     assert service.getStatus(ids[1]) == "completed"
 
 
-def test_result_is_persistent(service: Any, run_all: Any) -> None:
+def test_result_is_persistent(service: Any, run: Any) -> None:
     """A result may be a persistent object, stored as such."""
     register("make", lambda value: PersistentMapping(made=value))
     jobid = service.add("make", 7)
-    run_all()
+    run()
     service._p_jar.cacheMinimize()
     assert service.getResult(jobid)["made"] == 7
     assert service.getResult(jobid)._p_oid is not None
 
 
 def test_writes_of_a_try_are_undone(
-    service: Any, environment: FakeEnvironment, run_all: Any
+    service: Any, environment: FakeEnvironment, run: Any
 ) -> None:
     """Before a conflict is tried again, what was written is taken back."""
     tries = iter([True, True])
@@ -233,23 +216,23 @@ def test_writes_of_a_try_are_undone(
 
     register_full("stubborn", stubborn)
     jobid = service.add("stubborn")
-    run_all()
+    run()
     assert service.getResult(jobid) == 1
     assert service.__parent__["tries"] == 1
     assert service.jobs[jobid].attempt == 1
     assert len(environment.slept) == 2
 
 
-def test_removed_while_it_runs(service: Any, run_all: Any) -> None:
+def test_removed_while_it_runs(service: Any, run: Any) -> None:
     """A job that nobody else can see can't be cancelled by its own task."""
     register_full("cancel", lambda service, jobid, input: service.cancel(jobid))
     jobid = service.add("cancel")
-    run_all()
+    run()
     assert service.getStatus(jobid) in ("completed", "cancelled")
     assert counts(service) == statuses(service)
 
 
-def test_a_savepoint_is_left_behind(service: Any, run_all: Any) -> None:
+def test_a_savepoint_is_left_behind(service: Any, run: Any) -> None:
     """Nobody goes back to a savepoint of a job that is over; the next starts clean."""
     savepoints: list[Any] = []
 
@@ -260,7 +243,7 @@ def test_a_savepoint_is_left_behind(service: Any, run_all: Any) -> None:
 
     register_full("leave", leave)
     ids = [service.add(task) for task in ("leave", "fail", "leave")]
-    run_all()
+    run()
     statuses = ["completed", "error", "completed"]
     assert [service.getStatus(jobid) for jobid in ids] == statuses
     root = service.__parent__
@@ -269,7 +252,7 @@ def test_a_savepoint_is_left_behind(service: Any, run_all: Any) -> None:
     assert not any(savepoint.valid for savepoint in savepoints)
 
 
-def test_a_thread_is_left_behind(service: Any, run_all: Any) -> None:
+def test_a_thread_is_left_behind(service: Any, run: Any) -> None:
     """A thread that a task has started lives on, and hinders no other job."""
     goes = threading.Event()
     left: list[threading.Thread] = []
@@ -280,7 +263,7 @@ def test_a_thread_is_left_behind(service: Any, run_all: Any) -> None:
 
     register("leave", leave)
     ids = [service.add("leave"), service.add("echo", 1)]
-    run_all()
+    run()
     assert [service.getStatus(jobid) for jobid in ids] == ["completed"] * 2
     assert left[0].is_alive()
     goes.set()

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
-import transaction
 
 from lovely.remotetask import errors
 from lovely.remotetask.errors import RemoteTaskError, TaskError
 from lovely.remotetask.job import KEPT_FAILURES, Failure, Job
 from tests.support import (
-    processing,
+    Farewell,
     register,
-    wait_until,
+    run_all,
 )
 
 
 @pytest.fixture(params=["background", "here"])
-def run_all(request: pytest.FixtureRequest, service: Any) -> Any:
+def run(request: pytest.FixtureRequest, service: Any) -> Any:
     """A function that commits, processes all jobs, and commits or waits."""
-
-    def here() -> None:
-        transaction.commit()
-        service.process()
-        transaction.commit()
-
-    def background() -> None:
-        transaction.commit()
-        with processing(service):
-            wait_until(lambda: transaction.begin() and not unfinished())
-        transaction.begin()
-
-    def unfinished() -> int:
-        return int(service.count("queued") + service.count("processing"))
-
-    return here if request.param == "here" else background
-
-
-class Farewell(BaseException):
-    """An exception that ``except Exception`` does not see."""
+    return partial(run_all, service, here=request.param == "here")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +38,7 @@ class Farewell(BaseException):
     ],
     ids=repr,
 )
-def test_any_exception(service: Any, run_all: Any, error: BaseException) -> None:
+def test_any_exception(service: Any, run: Any, error: BaseException) -> None:
     """Whatever a task raises ends its job, and only that."""
 
     def throw(value: Any) -> None:
@@ -65,7 +46,7 @@ def test_any_exception(service: Any, run_all: Any, error: BaseException) -> None
 
     register("throw", throw)
     ids = [service.add("throw"), service.add("echo", "next")]
-    run_all()
+    run()
     assert [service.getStatus(jobid) for jobid in ids] == ["error", "completed"]
     job = service.jobs[ids[0]]
     assert job.attempts[-1].failure.type == type(error).__name__
@@ -74,12 +55,12 @@ def test_any_exception(service: Any, run_all: Any, error: BaseException) -> None
 
 
 def test_failures_are_logged(
-    service: Any, run_all: Any, caplog: pytest.LogCaptureFixture
+    service: Any, run: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failure is logged with the service, the job, the task and the traceback."""
     caplog.set_level(logging.INFO, "lovely.remotetask")
     jobid = service.add("fail", "out of order")
-    run_all()
+    run()
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     text = record.getMessage()
     assert record.name == "lovely.remotetask"
@@ -134,7 +115,7 @@ class Unruly(Exception):
         (SystemExit(), "(Unruly can't be shown: SystemExit)"),
     ],
 )
-def test_unruly_messages(service: Any, text: Any, message: str, run_all: Any) -> None:
+def test_unruly_messages(service: Any, text: Any, message: str, run: Any) -> None:
     """Any message can be kept, whatever is in it."""
 
     def throw(value: Any) -> None:
@@ -142,7 +123,7 @@ def test_unruly_messages(service: Any, text: Any, message: str, run_all: Any) ->
 
     register("throw", throw)
     jobid = service.add("throw")
-    run_all()
+    run()
     service._p_jar.cacheMinimize()
     assert service.getError(jobid) == message
     assert service.jobs[jobid].error.encode("utf-8")

@@ -44,7 +44,7 @@ LAYERS = [
     ],
     ["additions", "events", "history", "logs", "schedule"],
     ["calendars"],
-    ["planning"],
+    ["planning", "wording"],
     ["attempts", "plan", "versions"],
     ["ancestor"],
     ["basejob"],

@@ -14,6 +14,7 @@ from lovely.remotetask.own import (
     LONGEST_PAUSE,
     TRIES,
     commit_retrying,
+    reading,
     tidy_pool,
     transact,
 )
@@ -82,6 +83,18 @@ def test_beside_the_caller(service: Any, db: Any, environment: FakeEnvironment) 
     assert root["mine"] == 1
     transaction.commit()
     assert (root["mine"], service.note) == (1, "theirs")
+
+
+def test_reading_leaves_nothing_behind(db: Any) -> None:
+    """What is written meanwhile is dropped, and the connection is given back."""
+    before = open_connections(db)
+    with reading(db) as connection:
+        connection.root()["written"] = True
+    with pytest.raises(ZeroDivisionError), reading(db):
+        _ = 1 / 0
+    with reading(db) as connection:
+        assert "written" not in connection.root()
+    assert open_connections(db) == before
 
 
 def test_the_pool_of_a_storage_that_fails(

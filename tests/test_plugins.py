@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import types
@@ -11,6 +12,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from lovely.remotetask import plugins
+from lovely.remotetask.errors import NotInstalled
 
 GROUP = "lovely.remotetask.tests"
 
@@ -100,3 +102,23 @@ def test_an_extra_that_is_not_installed(
     packaging.add("a", "lacking:one")
     assert plugins.load(GROUP) == []
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "extra"),
+    [
+        ("metrics", "prometheus_client", "metrics"),
+        ("tracing", "opentelemetry", "otel"),
+    ],
+)
+def test_a_module_whose_library_is_not_installed(
+    module: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its import says which extra to install."""
+    name = f"lovely.remotetask.{module}"
+    kept = importlib.import_module(name)
+    monkeypatch.setitem(sys.modules, name, kept)
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(NotInstalled, match=rf"\[{extra}\]"):
+        importlib.import_module(name)

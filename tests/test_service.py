@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,58 +11,34 @@ import zope.component
 import zope.component.hooks
 from persistent import Persistent
 from zope.interface import implementer
-from zope.site.folder import Folder, rootFolder
+from zope.site.folder import Folder
 from zope.site.site import LocalSiteManager
 
 from lovely.remotetask.callers import next_job
 from lovely.remotetask.interfaces import ITask
 from lovely.remotetask.processor import SimpleProcessor
 from lovely.remotetask.service import TaskService
+from tests import sites
+from tests.sites import THREAD, Gate, done, status
 from tests.support import (
     echo,
     processing,
     provide,
     put_service,
     register,
-    wait_until,
 )
-
-THREAD = "remotetasks.site1.++etc++site.default.testTaskService1"
 
 
 @pytest.fixture
 def site(db: Any) -> Any:
     """A site in Zope's root folder."""
-    root = db.open().root()
-    root["Application"] = rootFolder()
-    root["Application"]["site1"] = site = Folder()
-    site.setSiteManager(LocalSiteManager(site))
-    transaction.commit()
-    return site
+    return sites.make_site(db)
 
 
 @pytest.fixture
 def service(site: Any, tasks: None) -> Any:
     """A service in the site."""
-    folder = site.getSiteManager()["default"]
-    folder["testTaskService1"] = TaskService()
-    transaction.commit()
-    return folder["testTaskService1"]
-
-
-def status(service: Any, jobid: int) -> Any:
-    """A job's status as last committed."""
-    transaction.begin()
-    return service.getStatus(jobid)
-
-
-def done(service: Any, jobid: int) -> str:
-    """How a job ended, when it has."""
-    return str(
-        wait_until(
-            lambda: (s := status(service, jobid)) in ("completed", "error") and s
-        )
-    )
+    return sites.put_service(site)
 
 
 @implementer(ITask)
@@ -81,17 +56,6 @@ def test_container_does_not_wrap(service: Any, site: Any) -> None:
     assert type(service) is TaskService
     assert service.__parent__ is folder
     assert (service.__name__, service.jobs) == ("testTaskService1", {})
-
-
-class Gate:
-    """What a job of the task ``wait`` waits for."""
-
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __call__(self, value: Any) -> None:
-        self.reached.set()
-        assert self.opened.wait(20)
 
 
 @pytest.fixture

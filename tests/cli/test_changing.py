@@ -308,7 +308,7 @@ def test_cron_list(file: Path, within: Within) -> None:
     header, *rows = done("cron", "list", "-d", file).splitlines()
     assert header.startswith("ID  TASK  SCHEDULE")
     assert "*/5 * * * * (Europe/Berlin)" in rows[1]
-    assert "minute=0,30 hour=3 (UTC)" in rows[2]
+    assert "each day at 03:00, 03:30 (UTC)" in rows[2]
     assert "every 2 h" in rows[3]
     assert "paused" in rows[3]
     found = json.loads(done("cron", "list", "-d", file, "--json"))

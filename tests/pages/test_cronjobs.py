@@ -72,10 +72,13 @@ def test_star(app: Application, name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
-        ({"cron": "0 8 * * mon", "timezone": "Europe/Berlin"}, "cron 0 8 * * mon"),
+        ({"cron": "0 8 * * mon", "timezone": "Europe/Berlin"}, "0 8 * * mon (Europe"),
         ({"every": "90"}, "every 1 min 30 s"),
-        ({"delay": "3600"}, "once, after 1 h"),
-        ({"hour": "3", "timezone": "Europe/Berlin"}, "hour 3 (Europe/Berlin)"),
+        ({"delay": "3600"}, "once, at "),
+        (
+            {"hour": "3", "timezone": "Europe/Berlin"},
+            "each day at 03:00 (Europe/Berlin)",
+        ),
     ],
 )
 def test_kinds(app: Application, fields: dict[str, str], shown: str) -> None:

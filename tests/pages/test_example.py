@@ -289,12 +289,12 @@ def test_cron_job(address: str, tasks: Any, browser: Browser) -> None:
     browser.one("input[name='form.hour']").send_keys("23")
     browser.one("input[name='form.month']").send_keys("*")
     browser.one("input[name='form.actions.add']").click()
-    see(browser, ".facts", "hour 23, month 1-12 (UTC)")
+    see(browser, ".facts", "in Jan-Dec at 23:00 (UTC)")
     browser.one("a[href$=editjob]").click()
     see(browser, "h1", "when it runs")
     browser.one("input[name='form.month']").clear()
     browser.one("input[name='form.actions.apply']").click()
-    see(browser, ".facts", "hour 23 (UTC)")
+    see(browser, ".facts", "each day at 23:00 (UTC)")
     browser.one("input[name=CANCEL]").click()
     assert browser.complaints() == []
 

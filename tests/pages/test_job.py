@@ -217,7 +217,7 @@ def test_cron_verbs(app: Application) -> None:
     assert buttons(app.get("1")) == ["RUN_NOW", "PAUSE", "CANCEL"]
     app.press("1/job.html", "PAUSE")
     assert buttons(app.get("1")) == ["RUN_NOW", "RESUME", "CANCEL"]
-    assert facts(app.get("1"))["Schedule"] == "hour 3 (UTC) (paused)"
+    assert facts(app.get("1"))["Schedule"] == "each day at 03:00 (UTC) (paused)"
     app.press("1/job.html", "RESUME")
     assert facts(app.get("1"))["Next"].count("03:00:00") == 3
     app.press("1/job.html", "RUN_NOW")

@@ -553,10 +553,10 @@ def test_cron_jobs(app: Application) -> None:
     service.pause(service.addCronJob("echo", hour=(1, 2, 3, 7)))
     transaction.commit()
     text = app.get("jobs.html").text
-    assert "cron */15 8-18 * * mon-fri (Asia/Tokyo)" in text
+    assert "*/15 8-18 * * mon-fri (Asia/Tokyo)" in text
     assert "every 1 h 30 min" in text
-    assert "once, after 1 min 30 s" in text
-    assert "paused: hour 1-3 7 (UTC)" in text
+    assert "once, at " in text
+    assert "paused: each day at 01:00, 02:00, 03:00, 07:00 (UTC)" in text
 
 
 def test_tokens_last(app: Application) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -108,6 +109,19 @@ def test_with_a_policy_others_may_come(db: Any, service: Any, tmp_path: Path) ->
         assert server.address.startswith("http://0.0.0.0:")
     finally:
         server.close()
+
+
+def test_a_port_that_is_taken(
+    db: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says which address it is."""
+
+    def taken(*args: Any, **options: Any) -> None:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr("waitress.create_server", taken)
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:8080"):
+        create_server(db, "service")
 
 
 WITHOUT = """

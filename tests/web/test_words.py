@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from lovely.remotetask.job import CronJob
 from lovely.remotetask.web import charts, words
-from lovely.remotetask.web.schedules import described, ranges
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
@@ -67,45 +65,6 @@ def test_moments_are_marked_up() -> None:
 def test_plurals() -> None:
     """One job, and several."""
     assert [words.plural(n, "job") for n in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
-
-
-def test_ranges() -> None:
-    """Numbers in a row are written as a range."""
-    assert ranges((1, 2, 3, 5, 7, 8)) == "1-3, 5, 7, 8"
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"hour": 6, "minute": 30}, "each day at 06:30"),
-        ({"hour": 6}, "each day at 06:00"),
-        (
-            {"hour": (6, 18), "minute": (0, 30)},
-            "each day at 06:00, 06:30, 18:00, 18:30",
-        ),
-        ({"hour": range(8, 19), "minute": 30}, "each day at hour 8-18, minute 30"),
-        ({"minute": (0, 15)}, "each hour at minute 0, 15"),
-        ({"dayOfWeek": range(5), "hour": 4}, "Mon-Fri at 04:00"),
-        ({"dayOfWeek": (0, 6)}, "Mon, Sun at 00:00"),
-        ({"dayOfMonth": 1, "minute": 5}, "day 1 each hour at minute 5"),
-        ({"month": (1, 7)}, "day 1, in Jan, Jul at 00:00"),
-        ({"month": 12, "hour": 3}, "in Dec at 03:00"),
-        ({"month": 12, "dayOfMonth": 24, "hour": 18}, "day 24, in Dec at 18:00"),
-    ],
-)
-def test_schedules(fields: dict[str, Any], said: str) -> None:
-    """Fields are told as people would: days, and times of the day."""
-    assert described(CronJob(1, "echo", **fields)) == f"{said} (UTC)"
-
-
-def test_other_schedules() -> None:
-    """What is by no calendar is told as well."""
-    assert described(CronJob(1, "echo", every=5400)) == "every 1 h 30 min"
-    assert described(CronJob(1, "echo", delay=5)).startswith("once, at 20")
-    moment = datetime(2030, 1, 2, tzinfo=timezone.utc)
-    assert (
-        described(CronJob(1, "echo", at=moment)) == "once, at 2030-01-02 00:00:00 UTC"
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,11 @@ KEPT_TEXT = 20_000
 class Failure(NamedTuple):
     """Why an attempt failed, all of it text."""
 
+    #: The name of the exception's class.
     type: str
+    #: What it says.
     message: str
+    #: As Python prints it, with what it was caused by.
     traceback: str
 
     @classmethod
@@ -41,14 +44,15 @@ class Failure(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One try to run a job; ``failure`` is None if it succeeded.
+    """One try to run a job."""
 
-    Where a worker was lost, nobody knows when, or whether, it ``started``.
-    """
-
+    #: Which one it was, from 1 on.
     number: int
+    #: When it began; None where a worker was lost, as nobody knows when, or whether.
     started: datetime | None
+    #: When it ended, or when the loss was noted.
     ended: datetime | None
+    #: Why it failed; None if it succeeded.
     failure: Failure | None
 
 
@@ -65,8 +69,9 @@ class PastRun(NamedTuple):
 
     #: When it was to run; None if it was asked for by `runNow` or by hand.
     planned: datetime | None
-    #: When its last attempt began and ended; None if there was none.
+    #: When its last attempt began; None if there was none.
     started: datetime | None
+    #: When that ended, likewise.
     ended: datetime | None
     #: ``completed``, ``error``, ``cancelled``, or ``skipped``: left out, because it
     #: was too late, because a later one made up for it, or because the run before

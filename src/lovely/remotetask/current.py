@@ -31,9 +31,11 @@ MOST_MESSAGE = 200
 
 
 class Progress(NamedTuple):
-    """How far a job is: a fraction from 0 to 1, and a message."""
+    """How far a job is."""
 
+    #: From 0 to 1.
     fraction: float
+    #: What its task says of it, or an empty text.
     message: str
 
 

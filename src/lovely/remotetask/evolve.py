@@ -40,19 +40,20 @@ CACHED = 10_000
 class Progress(NamedTuple):
     """How far the conversion of a service has come."""
 
-    #: The names on the way to the service, its own last.
+    #: The names on the way to the service, its own last, with slashes between them.
     service: str
     #: The version that it is converted from.
     version: int
-    #: How many entries, which are jobs and what is queued or scheduled, are done, and
-    #: how many there are.
+    #: How many entries are done: jobs, and what is queued or scheduled.
     done: int
+    #: How many there are.
     total: int
 
 
 class Evolved(NamedTuple):
     """What has been done to a service."""
 
+    #: The names on the way to it, its own last, with slashes between them.
     service: str
     #: The version that it had; if that is the current one, nothing was to be done.
     version: int

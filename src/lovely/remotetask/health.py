@@ -32,6 +32,7 @@ SILENT_BEATS = 4
 class WorkerState(NamedTuple):
     """A worker, and what it is doing."""
 
+    #: Who it is.
     worker: WorkerInfo
     #: ``idle`` without jobs, ``working`` with a thread that is free, ``busy`` with
     #: none; ``stalled`` if it takes no job, though some are due and a thread is

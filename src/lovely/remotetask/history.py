@@ -39,16 +39,17 @@ _MINUTE = 60_000_000
 class Minute(NamedTuple):
     """What became of the runs that ended in one minute."""
 
-    #: When the minute began.
+    #: When the minute began, an aware datetime in UTC.
     start: datetime
-    #: How many jobs, or runs of cron jobs, went well, and how many failed for good.
+    #: How many jobs, or runs of cron jobs, went well.
     completed: int
+    #: How many failed for good.
     failed: int
     #: How many attempts failed and are tried again.
     retried: int
-    #: For how many seconds these runs had waited since they were due, and how long
-    #: they took, all together.
+    #: For how many seconds these runs had waited since they were due, all together.
     waited: float
+    #: How many seconds they took, all together.
     ran: float
 
 

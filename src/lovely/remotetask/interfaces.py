@@ -88,7 +88,11 @@ class ITaskService(Interface):
     `startProcessing`, `stopProcessing`, `isProcessing` and `waitProcessing`.
 
     Times given as ``now`` are seconds since the epoch (a number), in the years 1
-    to 9999; without it the system's clock is asked.
+    to 9999; without it the system's clock is asked.  Another one is an InvalidType
+    (a TypeError) or an InvalidArgument (a ValueError).
+
+    For a service that an older version has left, everything raises DatabaseTooOld
+    until it is converted; for one of a newer version, DatabaseTooNew.
     """
 
     __name__ = Attribute("The name in the parent, or None.")
@@ -293,7 +297,8 @@ class ITaskService(Interface):
     def progress(jobid):
         """What a running job has reported: (fraction, message), or None.
 
-        The fraction is a float from 0 to 1.  Raise UnknownJob (a KeyError).
+        The fraction is a float from 0 to 1, the message a str.  Raise UnknownJob (a
+        KeyError).
         """
 
     def runningSince(jobid):
@@ -318,7 +323,11 @@ class ITaskService(Interface):
         """The status of a job, a str.  Raise UnknownJob (a KeyError)."""
 
     def getResult(jobid):
-        """What the task returned, or None.  Raise UnknownJob (a KeyError)."""
+        """What the task returned, or None.
+
+        Raise UnknownJob (a KeyError), or CannotLoad if its classes refuse what was
+        stored.
+        """
 
     def getError(jobid):
         """The message of the last failure, a str; ``'None'`` without one.
@@ -347,10 +356,10 @@ class ITaskService(Interface):
         """
 
     def hasJobsWaiting(now=None):
-        """Whether a job is due: queued, or scheduled for no later than now."""
+        """Whether a job is due: queued, or scheduled for no later than now; a bool."""
 
     def claimNextJob(now=None):
-        """Take the oldest job that is due; return its id, or None.
+        """Take the oldest job that is due; return its id, an int, or None.
 
         The job is ``processing`` afterwards; `processNext` with its id runs it.
         """

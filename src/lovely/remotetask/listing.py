@@ -34,6 +34,7 @@ _LAST_ID = 2**63 - 1
 class Page(NamedTuple):
     """Some of the jobs that were looked for."""
 
+    #: Those that were found; it may be none, and not the last page.
     jobs: list[Job]
     #: The id to go on from, as ``start``; None if there is nothing more to look at.
     next: int | None

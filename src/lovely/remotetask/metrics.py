@@ -18,28 +18,31 @@ from itertools import accumulate
 from typing import Any
 
 import zope.event
-from prometheus_client import (
-    CollectorRegistry,
-    ProcessCollector,
-    make_wsgi_app,
-    start_wsgi_server,
-)
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-from transaction import TransactionManager
 
 from lovely.remotetask import health, own
 from lovely.remotetask.additions import Additions
-from lovely.remotetask.errors import InvalidArgument, InvalidType
+from lovely.remotetask.errors import InvalidArgument, InvalidType, NotInstalled
 from lovely.remotetask.events import JobAdded, JobsRescued, RunEnded
 from lovely.remotetask.sites import find_service
 from lovely.remotetask.states import STATUSES
+
+try:
+    from prometheus_client import (
+        CollectorRegistry,
+        ProcessCollector,
+        make_wsgi_app,
+        start_wsgi_server,
+    )
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
+    from prometheus_client.registry import Collector
+    from prometheus_client.utils import floatToGoString
+except ModuleNotFoundError as error:
+    raise NotInstalled(__name__, "metrics") from error
 
 #: The upper bounds (seconds) that durations and waiting times are counted by.
 BUCKETS = (
@@ -281,14 +284,8 @@ class Services(Collector):
 
     @contextmanager
     def _service(self, path: Sequence[str]) -> Iterator[Any]:
-        manager = TransactionManager(explicit=True)
-        connection = self._db.open(transaction_manager=manager)
-        try:
-            manager.begin()
+        with own.reading(self._db) as connection:
             yield find_service(connection.root(), path)
-        finally:
-            manager.abort()
-            own.close_connection(connection)
 
 
 class _Reader(threading.Thread):

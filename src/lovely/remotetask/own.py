@@ -106,6 +106,17 @@ def connected(db: Any) -> Iterator[Any]:
         close_connection(connection)
 
 
+@contextmanager
+def reading(db: Any) -> Iterator[Any]:
+    """Lend a connection within a transaction, whose changes are dropped."""
+    with connected(db) as connection:
+        connection.transaction_manager.begin()
+        try:
+            yield connection
+        finally:
+            connection.transaction_manager.abort()
+
+
 def close_connection(connection: Any) -> None:
     """Give a connection back to its pool."""
     try:
@@ -163,6 +174,5 @@ def tidy_pool(db: Any) -> None:
     drop those that have been idle for longer than the database's ``pool_timeout``.
     """
     if any(info["opened"] is None for info in db.connectionDebugInfo()):
-        with connected(db) as connection:
-            connection.transaction_manager.begin()
-            connection.transaction_manager.abort()
+        with reading(db):
+            pass

@@ -15,13 +15,12 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from transaction import TransactionManager
 from zope.component.hooks import getSite, setSite
 from zope.component.interfaces import ISite
 
 from lovely.remotetask.errors import InvalidType, NotInDatabase
 from lovely.remotetask.interfaces import ITaskService
-from lovely.remotetask.own import close_connection
+from lovely.remotetask.own import reading
 from lovely.remotetask.sites import NO_SUCH_ITEM, ROOT_FOLDER, nearest_site, traverse
 
 log = logging.getLogger("lovely.remotetask")
@@ -65,15 +64,13 @@ def start(db: Any, directives: Iterable[str]) -> int:
         raise InvalidType(
             f"directives: a list of str is needed, such as ['*@*'], not {directives!r}."
         )
-    site, manager = getSite(), TransactionManager()
-    connection = db.open(transaction_manager=manager)
-    try:
-        root = connection.root()
-        return sum(_follow(str(directive), root) for directive in directives)
-    finally:
-        setSite(site)
-        manager.abort()
-        close_connection(connection)
+    site = getSite()
+    with reading(db) as connection:
+        try:
+            root = connection.root()
+            return sum(_follow(str(directive), root) for directive in directives)
+        finally:
+            setSite(site)
 
 
 class Place(NamedTuple):

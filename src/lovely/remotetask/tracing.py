@@ -13,14 +13,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import zope.event
-from opentelemetry import context, trace
-from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lovely.remotetask.additions import Additions
 from lovely.remotetask.current import wrappers
+from lovely.remotetask.errors import NotInstalled
 from lovely.remotetask.events import JobAdded
 from lovely.remotetask.interfaces import ICronJob
+
+try:
+    from opentelemetry import context, trace
+    from opentelemetry.trace import Link, Span, SpanKind, TracerProvider
+    from opentelemetry.trace.propagation.tracecontext import (
+        TraceContextTextMapPropagator,
+    )
+except ModuleNotFoundError as error:
+    raise NotInstalled(__name__, "otel") from error
 
 if TYPE_CHECKING:
     from lovely.remotetask.current import Run

@@ -51,7 +51,9 @@ def new_identity(service: TaskService) -> str:
 class Lease(NamedTuple):
     """How often a worker's heart beats, and how long its claims are good."""
 
+    #: Seconds from one beat to the next.
     heartbeat: float = 5.0
+    #: After so many seconds without one, its jobs are taken back.
     seconds: float = 60.0
 
     @classmethod
@@ -72,17 +74,21 @@ class Lease(NamedTuple):
 class WorkerInfo(NamedTuple):
     """What can be known of a worker; see ``ITaskService.workers``."""
 
-    #: Never used again.
+    #: What it is called; never used again.
     identity: str
+    #: The machine that it runs on, by name.
     host: str
+    #: The number of its process there.
     pid: int
+    #: When it was started.
     started: datetime | None
     #: How many jobs it runs at a time; 0 for a claim in a thread of the caller.
     threads: int
     #: The ids of the jobs that it has claimed and not finished.
     held: tuple[int, ...]
-    #: By the storage's clock; None before the first was committed.
+    #: The last one, by the storage's clock; None before the first was committed.
     heartbeat: datetime | None
+    #: How often its heart is to beat.
     lease: Lease
     #: When it last claimed jobs or gave some back, likewise; at first when it began.
     lastClaim: datetime | None = None

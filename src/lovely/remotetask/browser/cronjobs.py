@@ -120,6 +120,17 @@ class CronForm(Page, form.FormBase):
     #: The part for a task's own input, if it has a schema.
     subform: Input | None = None
 
+    def setUpWidgets(self, ignore_request: bool = False) -> None:
+        self.adapters: dict[Any, Any] = {}
+        # Nothing is taken from the service but the tasks.
+        self.widgets = form.setUpInputWidgets(
+            self.form_fields,
+            self.prefix,
+            self.service,
+            self.request,
+            ignore_request=ignore_request,
+        )
+
     def __call__(self) -> Any:
         posted = self.request.method == "POST"
         if posted and not tokens.is_own(self.request):
@@ -195,15 +206,7 @@ class AddCronJob(CronForm):
     is_new = True
 
     def setUpWidgets(self, ignore_request: bool = False) -> None:
-        self.adapters: dict[Any, Any] = {}
-        # Nothing is taken from the service but the tasks.
-        self.widgets = form.setUpInputWidgets(
-            self.form_fields,
-            self.prefix,
-            self.service,
-            self.request,
-            ignore_request=ignore_request,
-        )
+        super().setUpWidgets(ignore_request)
         task = self.service.getAvailableTasks().get(self.text("form.task"))
         schema = getattr(task, "inputSchema", None)
         if IInterface.providedBy(schema) and schema is not Interface:
@@ -265,14 +268,7 @@ class EditCronJob(CronForm):
         return display.schedule(self.object)
 
     def setUpWidgets(self, ignore_request: bool = False) -> None:
-        self.adapters: dict[Any, Any] = {}
-        self.widgets = form.setUpInputWidgets(
-            self.form_fields,
-            self.prefix,
-            self.service,
-            self.request,
-            ignore_request=ignore_request,
-        )
+        super().setUpWidgets(ignore_request)
         for name, value in current(self.object).items():
             if ignore_request or not self.widgets[name].hasInput():
                 self.widgets[name].setRenderedValue(value)
@@ -296,7 +292,7 @@ class EditCronJob(CronForm):
 
 def current(job: Any) -> dict[str, Any]:
     """What the form shows of a job's schedule."""
-    schedule = job.plan.schedule
+    schedule = job.schedule
     if job.delay is not None:
         return {"delay": f"{job.delay:.15g}"}
     if isinstance(schedule, Every):

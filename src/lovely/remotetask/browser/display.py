@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from lovely.remotetask.calendars import RANGES, Cron, Fields
-from lovely.remotetask.schedule import Every
 from lovely.remotetask.states import PROCESSING
+from lovely.remotetask.wording import in_words
 
 #: What is shown in a cell of a table, and on a job's own page (characters).
 CELL, PAGE = 90, 20_000
@@ -102,18 +101,7 @@ def numbers(values: Iterable[int]) -> str:
 
 def schedule(job: Any) -> str:
     """When a cron job runs, in words."""
-    plan = job.plan.schedule
-    if job.delay is not None:
-        return f"once, after {seconds(job.delay)}"
-    if isinstance(plan, Every):
-        return f"every {seconds(plan.interval / 1_000_000)}"
-    if isinstance(plan, Cron):
-        return f"cron {plan.expression} ({plan.timezone})"
-    if isinstance(plan, Fields):
-        given = [(name, getattr(plan, name)) for name in RANGES]
-        fields = ", ".join(f"{name} {numbers(found)}" for name, found in given if found)
-        return f"{fields} ({plan.timezone})"
-    return "once"
+    return in_words(job.schedule, span=seconds, moment=moment)
 
 
 def policy(job: Any) -> str:

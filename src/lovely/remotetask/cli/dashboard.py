@@ -13,7 +13,6 @@ from lovely.remotetask.cli.access import Access
 from lovely.remotetask.cli.options import Command, on_service
 from lovely.remotetask.cli.text import printable
 from lovely.remotetask.cli.values import Seconds
-from lovely.remotetask.errors import NotInstalled
 
 
 @click.command(cls=Command)
@@ -120,10 +119,8 @@ def tell_ready(url: str, access: Access) -> None:
 
 def _metrics_of(access: Access) -> Any:
     """The application that shows metrics.  Raise NotInstalled."""
-    try:
-        from lovely.remotetask.metrics import make_app
-    except ModuleNotFoundError as error:
-        raise NotInstalled("--metrics", "metrics") from error
+    from lovely.remotetask.metrics import make_app
+
     return make_app(access.db, list(access.path))
 
 

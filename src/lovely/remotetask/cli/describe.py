@@ -7,13 +7,12 @@ import pprint
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lovely.remotetask import times
-from lovely.remotetask.calendars import Cron, Fields
 from lovely.remotetask.cli.output import when
 from lovely.remotetask.cli.text import duration, first_line, iso, moment
 from lovely.remotetask.job import Attempt, CronJob, Job, PastRun
-from lovely.remotetask.schedule import At, Delay, Every, Schedule
+from lovely.remotetask.schedule import Schedule
 from lovely.remotetask.values import readable
+from lovely.remotetask.wording import in_words
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -111,25 +110,7 @@ def pretty(value: Any, *, whole: bool) -> str:
 
 def schedule(planned: Schedule) -> str:
     """When something runs, in words."""
-    if isinstance(planned, Every):
-        return f"every {duration(planned.interval / 1_000_000)}"
-    if isinstance(planned, At):
-        return f"once, at {moment(times.to_datetime(planned.moment))}"
-    if isinstance(planned, Delay):
-        return f"once, after {duration(planned.delay / 1_000_000)}"
-    if isinstance(planned, Cron):
-        return f"{planned.expression} ({planned.timezone})"
-    if isinstance(planned, Fields):
-        return f"{_fields(planned)} ({planned.timezone})"
-    return type(planned).__name__
-
-
-def _fields(planned: Fields) -> str:
-    names = ("minute", "hour", "dayOfMonth", "month", "dayOfWeek")
-    given = [(name, getattr(planned, name)) for name in names]
-    return " ".join(
-        f"{name}={','.join(map(str, values))}" for name, values in given if values
-    )
+    return in_words(planned, span=duration, moment=moment)
 
 
 def outcome(job: CronJob) -> str:

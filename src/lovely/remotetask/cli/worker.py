@@ -30,7 +30,6 @@ from lovely.remotetask.cli.stopping import Orders
 from lovely.remotetask.cli.text import number
 from lovely.remotetask.cli.values import Retention, Seconds
 from lovely.remotetask.cli.vitals import Vitals, check_file
-from lovely.remotetask.errors import NotInstalled
 from lovely.remotetask.processor import MultiProcessor
 from lovely.remotetask.retention import Keep
 
@@ -245,10 +244,8 @@ def _metrics(found: Sequence[Access], host: str, port: int | None) -> Iterator[N
     if port is None:
         yield
         return
-    try:
-        from lovely.remotetask import metrics
-    except ModuleNotFoundError as error:
-        raise NotInstalled("--metrics-port", "metrics") from error
+    from lovely.remotetask import metrics
+
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
     paths = [list(access.path) for access in found]
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lovely.remotetask import listing
 from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.queue import QueueReader
+from lovely.remotetask.schedule import At, Delay
 from lovely.remotetask.states import (
     COMPLETED,
     CRONJOB,
@@ -31,7 +32,6 @@ from lovely.remotetask.web.fields import (
     Text,
     read_texts,
 )
-from lovely.remotetask.web.schedules import comes_back, described
 from lovely.remotetask.web.verbs import BULK, VERBS, job_of, possible
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def job(request: Any, service: TaskService) -> Values:
         "over": found.status in REMOVABLE,
         "timeline": timeline(found, service.runningSince(jobid)),
         "worker": _worker_of(service, found),
-        "described": described(found) if isinstance(found, CronJob) else None,
+        "described": values.described(found) if isinstance(found, CronJob) else None,
     }
 
 
@@ -257,7 +257,7 @@ def schedule(request: Any, service: TaskService) -> Values:
     return {
         "counts": counts_of(service),
         "crons": [*(crons if first else ()), *page.jobs],
-        "described": described,
+        "described": values.described,
         "page": page,
         "first": first,
         "on": request.url_for("schedule", {"start": page.next}),
@@ -265,6 +265,11 @@ def schedule(request: Any, service: TaskService) -> Values:
         "possible": possible,
         "live_url": request.path_qs,
     }
+
+
+def comes_back(job: Job) -> bool:
+    """Whether it runs again and again."""
+    return isinstance(job, CronJob) and not isinstance(job.schedule, (At, Delay))
 
 
 def workers(request: Any, service: TaskService) -> Values:

@@ -34,9 +34,13 @@ class Server:
     ) -> None:
         self._sockets: dict[int, Any] = {}
         given = {**OPTIONS, **options}
-        self._server = waitress.create_server(
-            app, host=host, port=port, map=self._sockets, **given
-        )
+        try:
+            self._server = waitress.create_server(
+                app, host=host, port=port, map=self._sockets, **given
+            )
+        except OSError as error:  # which does not say where
+            where = f"{_in_url(host)}:{port}"
+            raise OSError(error.errno, error.strerror, where) from error
 
     @property
     def address(self) -> str:
@@ -46,7 +50,7 @@ class Server:
             host, port = listening[0]
         else:
             host, port = self._server.effective_host, self._server.effective_port
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        return f"http://{_in_url(host)}:{port}/"
 
     def run(self) -> None:
         """Answer requests, until `stop`, KeyboardInterrupt or SystemExit."""
@@ -65,6 +69,11 @@ class Server:
         """Let go of what is bound, and of who is connected."""
         self._server.task_dispatcher.shutdown()
         wasyncore.close_all(self._sockets, ignore_all=True)
+
+
+def _in_url(host: str) -> str:
+    """A name, or an address, as it is written before a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def create_server(

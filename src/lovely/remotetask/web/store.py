@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transaction import TransactionManager
-
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidType
-from lovely.remotetask.own import close_connection, commit_retrying, forget
+from lovely.remotetask.own import commit_retrying, connected, forget, reading
 from lovely.remotetask.sites import Surroundings, find_service
 
 if TYPE_CHECKING:
@@ -47,14 +45,10 @@ class Store:
 
         Raise ServiceNotFound, and what a storage raises that can't be reached.
         """
-        with self._opened() as (manager, connection):
-            manager.begin()
-            try:
-                service = find_service(connection.root(), self.path)
-                with Surroundings(service):
-                    yield service
-            finally:
-                manager.abort()
+        with reading(self._db) as connection, _forgetting(connection):
+            service = find_service(connection.root(), self.path)
+            with Surroundings(service):
+                yield service
 
     def change(self, work: Callable[[TaskService], T], note: str, user: str) -> T:
         """Call ``work`` with the service and commit; its result.
@@ -63,7 +57,8 @@ class Store:
         and ``user`` say in the database's history what was done, and by whom.
         Raise as `reading`; what ``work`` raises; and the last conflict.
         """
-        with self._opened() as (manager, connection):
+        with connected(self._db) as connection, _forgetting(connection):
+            manager = connection.transaction_manager
 
             def attempt() -> T:
                 manager.get().note(note)
@@ -74,14 +69,12 @@ class Store:
 
             return commit_retrying(manager, Environment(), attempt)
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[Any, Any]]:
-        manager = TransactionManager(explicit=True)
-        connection = self._db.open(transaction_manager=manager)
-        try:
-            yield manager, connection
-        except BaseException:
-            forget(connection)
-            raise
-        finally:
-            close_connection(connection)
+
+@contextmanager
+def _forgetting(connection: Any) -> Iterator[None]:
+    """After an error, whoever is lent the connection next loads everything anew."""
+    try:
+        yield
+    except BaseException:
+        forget(connection)
+        raise

@@ -9,8 +9,8 @@ from lovely.remotetask.job import CronJob, Job
 from lovely.remotetask.states import STATUSES
 from lovely.remotetask.values import readable
 from lovely.remotetask.web.masking import Mask
-from lovely.remotetask.web.schedules import described
-from lovely.remotetask.web.words import between, first_line, iso
+from lovely.remotetask.web.words import between, duration, exact, first_line, iso
+from lovely.remotetask.wording import in_words
 
 if TYPE_CHECKING:
     from lovely.remotetask.health import WorkerState
@@ -57,6 +57,11 @@ def full(service: TaskService, job: Job, mask: Mask) -> dict[str, Any]:
         },
         "schedule": schedule(job, mask) if isinstance(job, CronJob) else None,
     }
+
+
+def described(job: CronJob) -> str:
+    """When a cron job runs, in words."""
+    return in_words(job.schedule, span=duration, moment=exact)
 
 
 def schedule(job: CronJob, mask: Mask) -> dict[str, Any]:

@@ -1,15 +1,14 @@
-"""Schedules in words."""
+"""Schedules in words, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from itertools import product
 
 from lovely.remotetask import times
 from lovely.remotetask.calendars import Cron, Fields
-from lovely.remotetask.job import CronJob, Job
-from lovely.remotetask.schedule import At, Delay, Every
-from lovely.remotetask.web.words import duration, exact
+from lovely.remotetask.schedule import At, Delay, Every, Schedule
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = (
@@ -21,23 +20,24 @@ MONTHS = (
 FEW_TIMES = 4
 
 
-def comes_back(job: Job) -> bool:
-    """Whether it runs again and again."""
-    return isinstance(job, CronJob) and not isinstance(job.schedule, (At, Delay))
-
-
-def described(job: CronJob) -> str:
-    """When a job runs."""
-    schedule = job.schedule
+def in_words(
+    schedule: Schedule,
+    *,
+    span: Callable[[float], str],
+    moment: Callable[[datetime], str],
+) -> str:
+    """When something runs; ``span`` and ``moment`` say seconds and moments."""
     if isinstance(schedule, Every):
-        return f"every {duration(schedule.interval / 1_000_000)}"
+        return f"every {span(schedule.interval / 1_000_000)}"
     if isinstance(schedule, Cron):
         return f"{schedule.expression} ({schedule.timezone})"
     if isinstance(schedule, Fields):
         when = f"{_days(schedule)} {_times(schedule)}".strip()
         return f"{when} ({schedule.timezone})"
-    if isinstance(schedule, At) and (moment := times.to_datetime(schedule.moment)):
-        return f"once, at {exact(moment)}"
+    if isinstance(schedule, Delay):
+        return f"once, after {span(schedule.delay / 1_000_000)}"
+    if isinstance(schedule, At) and (at := times.to_datetime(schedule.moment)):
+        return f"once, at {moment(at)}"
     return type(schedule).__name__
 
 
