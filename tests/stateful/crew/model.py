@@ -175,8 +175,9 @@ class Beats:
     #: By the storage's clock.
     last: float
     process: str
-    #: Since when others have seen this last heartbeat, by their keys.
-    seen: dict[int, tuple[float, float]] = field(default_factory=dict)
+    #: By the others' keys: the last heartbeat that they have seen, for how long they
+    #: know it to be silent since, and when they looked last.
+    seen: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
 
 class Model:

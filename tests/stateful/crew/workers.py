@@ -272,12 +272,15 @@ class Worker:
             if self._is_gone(beats):
                 found.add(key)
                 continue
-            last, since = beats.seen.get(id(self.lookout), (beats.last, now))
+            unseen = beats.last, 0.0, now
+            last, known, looked = beats.seen.get(id(self.lookout), unseen)
+            # A look tells of no more than a heartbeat's time.
+            known += min(now - looked, LEASE.heartbeat)
             if last != beats.last:
-                since = now
-            beats.seen[id(self.lookout)] = beats.last, since
+                known = 0.0
+            beats.seen[id(self.lookout)] = beats.last, known, now
             silent = now - beats.last > LEASE.seconds + EXACT
-            if silent and now - since > 2 * LEASE.heartbeat:
+            if silent and known > 2 * LEASE.heartbeat:
                 found.add(key)
         return found
 
