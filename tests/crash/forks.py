@@ -2,7 +2,8 @@
 
 Everything has been imported, and tasks are registered, before the fork; the child
 opens the database for itself.  A process that forks must have no threads: those
-are not in the child, and the locks that they held are.
+are not in the child, and the locks that they held are.  A thread that is not
+Python's own, such as that of a plug-in, may still be there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import faulthandler
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -131,6 +133,9 @@ def _live(function: Callable[[Pipe], None], pipe: Pipe) -> None:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(PATIENCE)
+        # Where the parent had other threads, the C library's look-up may hang.  A ZEO
+        # client makes one for each server, whose address is a number here.
+        socket.gethostbyaddr = lambda address: (address, [], [address])
         faulthandler.dump_traceback_later(STUCK, file=sys.__stderr__)
         function(pipe)
         status = 0
