@@ -9,35 +9,22 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-_forks = 0
 
 
-def _after_fork() -> None:
-    global _forks  # noqa: PLW0603 - there is one process
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextmanager
-def parent_only() -> Iterator[None]:
+class parent_only:  # noqa: N801 - used as a function
     """Whoever leaves the block in a process that was forked within ends there.
 
     It does so as a program does that comes to its end, calls ``sys.exit`` or raises
     another exception; but what the parent has to do at its exit is left to that.
     """
-    forks, error = _forks, None
-    try:
-        yield
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        if _forks != forks:
+
+    def __enter__(self) -> None:
+        self._process = os.getpid()
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: object
+    ) -> None:
+        if os.getpid() != self._process:
             end(error)
 
 
