@@ -190,25 +190,23 @@ def wrapped(run: Run) -> Iterator[None]:
 class telling:  # noqa: N801 - used as a function
     """Within, log records are of this run, or of one within it."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        self._token = _around.set(self._run)
-
-    def __exit__(self, *raised: object) -> None:
-        _around.reset(self._token)
-
-
-class running:  # noqa: N801 - used as a function
-    """Within, `current` is this run."""
+    _variable = _around
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def __enter__(self) -> None:
-        self._token = _current.set(self._run)
+        self._token = self._variable.set(self._run)
 
     def __exit__(self, *raised: object) -> None:
-        _current.reset(self._token)
+        self._variable.reset(self._token)
+
+
+class running(telling):  # noqa: N801 - used as a function
+    """Within, `current` is this run, which is over then."""
+
+    _variable = _current
+
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         self._run.end()

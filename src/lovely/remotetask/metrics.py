@@ -273,19 +273,14 @@ class Services(Collector):
         found = _Families()
         for name, path in self._paths.items():
             try:
-                with self._service(path) as service:
-                    found.read(name, service)
+                with own.reading(self._db) as connection:
+                    found.read(name, find_service(connection.root(), path))
             except Exception:
                 # What is wrong is seen in the metrics, and in the logs of workers.
                 found.up.add_metric([name], 0)
             else:
                 found.up.add_metric([name], 1)
         return found
-
-    @contextmanager
-    def _service(self, path: Sequence[str]) -> Iterator[Any]:
-        with own.reading(self._db) as connection:
-            yield find_service(connection.root(), path)
 
 
 class _Reader(threading.Thread):

@@ -62,9 +62,12 @@ def report(where: str, rescued: Iterable[Rescued]) -> None:
     """Log what has been taken back of a service, ``where``, one by one."""
     for found in rescued:
         job = (where, found.jobid, found.task)
-        service = where.rpartition("/")[2]
-        tags = {"service": service, "jobid": found.jobid, "task": found.task}
-        tags["attempt"] = found.attempt
+        tags = {
+            "service": where.rpartition("/")[2],
+            "jobid": found.jobid,
+            "task": found.task,
+            "attempt": found.attempt,
+        }
         if found.failed:
             log.error(
                 "%s: job %s of task %r is given up: %s", *job, found.reason, extra=tags

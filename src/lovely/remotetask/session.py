@@ -151,10 +151,8 @@ class Session:
         What was counted meanwhile is written with it; and when the jobs ``began`` that
         run now, if that is known: microseconds by id.
         """
-        pulse, before = Pulse(), 0.0
 
-        def work(service: TaskService, rows: Rows) -> None:
-            nonlocal pulse, before
+        def work(service: TaskService, rows: Rows) -> tuple[Pulse, float]:
             worker = self._record(service, self.own_key if key is None else key)
             pulse, before = worker.pulse, self.environment.time()
             pulse.beats += 1
@@ -163,8 +161,9 @@ class Session:
             if pulse.ahead != self.ahead:
                 pulse.ahead = self.ahead
             write(pulse, rows, self.environment.stamp())
+            return pulse, before
 
-        self._recording(work)
+        pulse, before = self._recording(work)
         if pulse._p_serial != z64:
             storage_time = TimeStamp(pulse._p_serial).timeTime()
             # At some time in between, both clocks were read.
@@ -430,11 +429,11 @@ class Session:
             if isinstance(error, KeyboardInterrupt) and main:
                 raise
 
-    def _recording(self, work: Callable[[TaskService, Rows], None]) -> None:
+    def _recording(self, work: Callable[[TaskService, Rows], T]) -> T:
         """Commit something with what has been counted; if it can't be, keep that."""
         rows = self._recorder.take()
         try:
-            self._commit(lambda service: work(service, rows))
+            return self._commit(lambda service: work(service, rows))
         except BaseException:
             self._recorder.put(rows)
             raise
