@@ -148,6 +148,16 @@ def forget(connection: Any) -> None:
     connection.cacheMinimize()
 
 
+@contextmanager
+def forgetting(connection: Any) -> Iterator[None]:
+    """Within, after an error: whoever has the connection next loads everything anew."""
+    try:
+        yield
+    except BaseException:
+        forget(connection)
+        raise
+
+
 def transact(
     db: Any, oid: bytes, work: Callable[[Any], T], environment: Environment
 ) -> T:
@@ -155,15 +165,9 @@ def transact(
 
     ``oid`` is the service's object id.  As `commit_retrying`.
     """
-    with connected(db) as connection:
+    with connected(db) as connection, forgetting(connection):
         manager = connection.transaction_manager
-        try:
-            return commit_retrying(
-                manager, environment, lambda: work(connection.get(oid))
-            )
-        except BaseException:
-            forget(connection)
-            raise
+        return commit_retrying(manager, environment, lambda: work(connection.get(oid)))
 
 
 def tidy_pool(db: Any) -> None:

@@ -70,13 +70,18 @@ def _times(fields: Fields) -> str:
 
 def ranges(numbers: Iterable[int], name: Callable[[int], str] = str) -> str:
     """Numbers as people write them: ``1-3, 7``."""
+    return ", ".join(
+        f"{name(run[0])}-{name(run[-1])}" if len(run) > 2 else ", ".join(map(name, run))
+        for run in neighbours(numbers)
+    )
+
+
+def neighbours(numbers: Iterable[int]) -> list[list[int]]:
+    """Numbers that follow each other, together."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(
-        f"{name(run[0])}-{name(run[-1])}" if len(run) > 2 else ", ".join(map(name, run))
-        for run in runs
-    )
+    return runs

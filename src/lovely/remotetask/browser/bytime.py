@@ -57,12 +57,19 @@ class Window:
     looked_at: int
 
     @classmethod
-    def of(cls, service: Any, start: int | None, back: bool, **wanted: Any) -> Window:
+    def of(
+        cls,
+        service: Any,
+        start: int | None,
+        back: bool,
+        *,
+        newest_first: bool,
+        **wanted: Any,
+    ) -> Window:
         """The window that begins with an id; or ends with it, if it leads ``back``.
 
         ``wanted`` is for `lovely.remotetask.listing.find`.
         """
-        newest_first = wanted.pop("newest_first")
         page = listing.find(
             service,
             start=start,

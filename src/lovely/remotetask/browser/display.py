@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lovely.remotetask.states import PROCESSING
-from lovely.remotetask.wording import in_words
+from lovely.remotetask.wording import in_words, neighbours
 
 #: What is shown in a cell of a table, and on a job's own page (characters).
 CELL, PAGE = 90, 20_000
@@ -90,12 +90,7 @@ def took(job: Any) -> str:
 
 def numbers(values: Iterable[int]) -> str:
     """Numbers as the forms take them: ``1 5-8``."""
-    parts: list[list[int]] = []
-    for value in sorted(values):
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1].append(value)
-        else:
-            parts.append([value])
+    parts = neighbours(sorted(values))
     return " ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
 
 

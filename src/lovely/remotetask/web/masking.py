@@ -179,11 +179,7 @@ class _Tree:
             return self._pairs(value.items(), len(value), level)
         if isinstance(value, Persistent) and not isinstance(value, PersistentList):
             return _persistent(value)
-        if (
-            isinstance(value, (list, tuple))
-            and len(value) == 2
-            and self._is_pair(*value)
-        ):
+        if self._is_secret_pair(value):
             return [self._key(value[0]), MASKED]
         names = getattr(value, "_fields", None)
         if names is not None and isinstance(value, tuple):
@@ -195,8 +191,11 @@ class _Tree:
             return f"<{getattr(value, '__module__', '')}.{_name_of(value)}>"
         return self._object(value, _attributes(value), level)
 
-    def _is_pair(self, name: Any, value: Any) -> bool:
+    def _is_secret_pair(self, value: Any) -> bool:
         """Whether it is a name and a secret, as those of headers."""
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            return False
+        name, _ = value
         return isinstance(name, (str, bytes)) and self._mask.hides(name)
 
     def _object(self, value: Any, attributes: Mapping[str, Any], level: int) -> Any:

@@ -175,18 +175,18 @@ def job(request: Any, service: TaskService) -> Values:
     """All of one job.  Raise UnknownJob."""
     jobid = int(request.matchdict["id"])
     found = job_of(service, jobid)
-    mask = request.dashboard.mask
+    mask, since = request.dashboard.mask, service.runningSince(jobid)
     return {
         "job": found,
         "shown": values.full(service, found, mask),
         "shown_traceback": mask.error,
         "attempts": list(reversed(found.attempts)),
         "progress": service.progress(jobid),
-        "since": service.runningSince(jobid),
+        "since": since,
         "cron": isinstance(found, CronJob),
         "verbs": possible(found),
         "over": found.status in REMOVABLE,
-        "timeline": timeline(found, service.runningSince(jobid)),
+        "timeline": timeline(found, since),
         "worker": _worker_of(service, found),
         "described": values.described(found) if isinstance(found, CronJob) else None,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidType
-from lovely.remotetask.own import commit_retrying, connected, forget, reading
+from lovely.remotetask.own import commit_retrying, connected, forgetting, reading
 from lovely.remotetask.sites import Surroundings, find_service
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Store:
 
         Raise ServiceNotFound, and what a storage raises that can't be reached.
         """
-        with reading(self._db) as connection, _forgetting(connection):
+        with reading(self._db) as connection, forgetting(connection):
             service = find_service(connection.root(), self.path)
             with Surroundings(service):
                 yield service
@@ -57,7 +57,7 @@ class Store:
         and ``user`` say in the database's history what was done, and by whom.
         Raise as `reading`; what ``work`` raises; and the last conflict.
         """
-        with connected(self._db) as connection, _forgetting(connection):
+        with connected(self._db) as connection, forgetting(connection):
             manager = connection.transaction_manager
 
             def attempt() -> T:
@@ -68,13 +68,3 @@ class Store:
                     return work(service)
 
             return commit_retrying(manager, Environment(), attempt)
-
-
-@contextmanager
-def _forgetting(connection: Any) -> Iterator[None]:
-    """After an error, whoever is lent the connection next loads everything anew."""
-    try:
-        yield
-    except BaseException:
-        forget(connection)
-        raise

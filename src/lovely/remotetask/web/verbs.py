@@ -68,6 +68,13 @@ def _paused(job: Job) -> bool:
     return isinstance(job, CronJob) and job.paused
 
 
+#: What can be done to many jobs at a time, and with which statuses.
+BULK = {
+    "retry": RETRIABLE,
+    "cancel": CANCELLABLE | {PROCESSING},
+    "remove": REMOVABLE,
+}
+
 VERBS = {
     verb.name: verb
     for verb in (
@@ -108,7 +115,7 @@ VERBS = {
             "Retry",
             "Queued again",
             "Queue a job that failed or was cancelled, as if it were new.",
-            _with(RETRIABLE),
+            _with(BULK["retry"]),
             lambda service, jobid: service.retry(jobid),
         ),
         Verb(
@@ -116,7 +123,7 @@ VERBS = {
             "Cancel",
             "Cancelled, or asked to stop if it runs",
             "End a job that waits; ask one that runs to stop.",
-            _with(CANCELLABLE | {PROCESSING}),
+            _with(BULK["cancel"]),
             lambda service, jobid: service.cancel(jobid),
             final=True,
         ),
@@ -125,18 +132,11 @@ VERBS = {
             "Remove",
             "Removed",
             "Remove a job that is over.",
-            _with(REMOVABLE),
+            _with(BULK["remove"]),
             lambda service, jobid: service.remove(jobid),
             final=True,
         ),
     )
-}
-
-#: What can be done to many jobs at a time, and with which statuses.
-BULK = {
-    "retry": RETRIABLE,
-    "cancel": CANCELLABLE | {PROCESSING},
-    "remove": REMOVABLE,
 }
 
 

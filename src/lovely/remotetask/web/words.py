@@ -74,9 +74,13 @@ def distance(moment: datetime, now: datetime) -> str:
     seconds = (now - moment).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    # Whole seconds, or the line would never rest.
-    text = duration(float(int(abs(seconds)))).replace(".0 s", " s")
+    text = _whole(abs(seconds))
     return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def _whole(seconds: float) -> str:
+    """A time in whole seconds: if it showed more, the line would never rest."""
+    return duration(float(int(seconds))).replace(".0 s", " s")
 
 
 def ago(moment: datetime | None, now: datetime) -> Markup:
@@ -90,8 +94,8 @@ def ago(moment: datetime | None, now: datetime) -> Markup:
 
 def since(moment: datetime, now: datetime) -> Markup:
     """For how long something has been going on, with the moment when it began."""
-    seconds = float(int(max(0.0, (now - moment).total_seconds())))
-    text = duration(seconds).replace(".0 s", " s") if seconds else "a moment"
+    seconds = (now - moment).total_seconds()
+    text = _whole(seconds) if seconds >= 1 else "a moment"
     return Markup('<time datetime="{}" title="since {}">{}</time>').format(
         iso(moment), exact(moment), text
     )
