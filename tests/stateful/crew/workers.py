@@ -102,6 +102,9 @@ class Worker:
         """Take jobs that are due."""
         suspicious = any(self.model.jobs[jobid].crashes for jobid in self.mine)
         places = waiting(self.world.observe())
+        if suspicious:
+            # One suspect at a time: the others are not offered.
+            places = {i: t for i, t in places.items() if t.where[0] != "suspects"}
 
         def done(claim: Claim) -> None:
             self._take(claim.jobs, suspicious=suspicious)
