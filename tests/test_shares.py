@@ -11,15 +11,18 @@ import transaction
 
 from lovely.remotetask import times
 from lovely.remotetask.blocks import SLOTS, number_of
+from lovely.remotetask.lanes import Lane
 from lovely.remotetask.queue import (
     FOREIGN_LATER,
+    NEVER,
     STEP_BACK,
-    STEP_BACK_FREE,
+    STEP_BACK_READY,
     Share,
+    places_of,
 )
 from lovely.remotetask.session import Claim, Session
-from lovely.remotetask.workers import Lease
-from tests.support import ask
+from lovely.remotetask.workers import CLAIMED_JUST_NOW, Lease
+from tests.support import ask, in_thread
 
 WORKERS = 3
 
@@ -37,10 +40,17 @@ def sessions(db: Any, service: Any, environment: Any) -> Iterator[list[Session]]
         for session in found:
             session.register(1, Lease())
         shares = ask(db, lambda s: [s._workers.share(s, f.own_key) for f in found])
-        lane = ask(db, lambda s: s.jobs.block(number_of(jobid)).lane)
+        place = ask(db, lambda s: place_of(s, jobid))
         assert found[0].claim(found[0].own_key, 1).jobs == [jobid]
         found[0].run(jobid, found[0].own_key)
-        yield sorted(found, key=lambda f: shares[found.index(f)].distance(lane))
+        yield sorted(found, key=lambda f: shares[found.index(f)].distance(place))
+
+
+def place_of(service: Any, jobid: int) -> int:
+    """The place of the lane that a job is in."""
+    lanes = list(service._lanes)
+    keys = [lane.key for lane in lanes]
+    return places_of(lanes)[keys.index(service.jobs.block(number_of(jobid)).lane)]
 
 
 def add(service: Any) -> int:
@@ -75,8 +85,8 @@ def test_a_new_job_is_left_to_who_is_free(
     for place in (2, 1):
         claim = look(sessions[place])
         assert claim.jobs == []
-        assert claim.due == added + place * STEP_BACK_FREE
-    wait(environment, STEP_BACK_FREE - 1000)
+        assert claim.due == added + place * STEP_BACK_READY
+    wait(environment, STEP_BACK_READY - 1000)
     assert look(sessions[1]).jobs == []
     wait(environment, 2000)
     assert look(sessions[2]).jobs == []
@@ -92,7 +102,7 @@ def test_who_is_busy_is_not_waited_for(
     second = add(service)
     added = service.jobs[second]._created
     assert look(sessions[1]).due == added + STEP_BACK
-    assert look(sessions[2]).due == added + STEP_BACK + STEP_BACK_FREE
+    assert look(sessions[2]).due == added + STEP_BACK + STEP_BACK_READY
     wait(environment, STEP_BACK + 1000)
     assert look(sessions[1]).jobs == [second]
     # What the first has finished, it need not have counted to be free again.
@@ -125,17 +135,85 @@ def test_lanes_are_shared_out() -> None:
 
 
 def test_each_closer_worker_counts() -> None:
-    """The head start is the sum over those who are closer, busy or free."""
-    free = {0: True, 1: False, 2: True, 3: False}
+    """The head start is the sum over those who are closer, busy or ready."""
+    ready = {0: NEVER, 1: 0, 2: NEVER, 3: 0}
     # The lane 5 is that of rank 1, then of 0, of 3, and last of 2.
-    starts = [Share(rank, 4, free.__getitem__).head_start(5) for rank in (1, 0, 3, 2)]
+    starts = [
+        Share(rank, 4, ready.__getitem__).left_until(5, came=100, now=100) - 100
+        for rank in (1, 0, 3, 2)
+    ]
     assert starts == [
         0,
         STEP_BACK,
-        STEP_BACK + STEP_BACK_FREE,
-        STEP_BACK + STEP_BACK_FREE + STEP_BACK,
+        STEP_BACK + STEP_BACK_READY,
+        STEP_BACK + STEP_BACK_READY + STEP_BACK,
     ]
     assert max(starts) < FOREIGN_LATER
+
+
+def test_who_has_just_claimed_is_asked_again() -> None:
+    """As long as that is so, a job is left to it; then it is either ready or busy."""
+    share = Share(0, 2, lambda rank: 30_000)
+    assert share.left_until(1, came=10_000, now=20_000) == 30_000
+    assert share.left_until(1, came=10_000, now=30_000) == 10_000 + STEP_BACK
+
+
+def test_who_has_just_claimed_is_left_its_jobs(
+    service: Any, sessions: list[Session], environment: Any
+) -> None:
+    """Whose jobs may be short, as it has claimed a moment ago, is soon ready again."""
+    first = add(service)
+    assert look(sessions[0]).jobs == [first]
+    transaction.begin()
+    claimed = service._workers.get(sessions[0].own_key)._p_mtime
+    environment.now = claimed + CLAIMED_JUST_NOW / 2
+    second = add(service)
+    claim = look(sessions[1])
+    assert claim.jobs == []
+    assert claim.due == times.from_seconds(claimed + CLAIMED_JUST_NOW)
+    environment.now = claimed + CLAIMED_JUST_NOW
+    wait(environment, 1000)
+    assert look(sessions[1]).jobs == [second]
+
+
+def test_whose_heart_stands_still_is_not_waited_for(
+    service: Any, sessions: list[Session]
+) -> None:
+    """A worker that has missed heartbeats gets a short head start only."""
+    sessions[0].beat()
+    sessions[1].beat()
+    add(service)
+    added = look(sessions[1]).due - STEP_BACK_READY
+    worker = service._workers.get(sessions[0].own_key)
+    worker._lease = (1e-9, 60.0)
+    transaction.commit()
+    assert look(sessions[1]).due == added + STEP_BACK
+
+
+def test_who_has_something_to_do_leaves_the_rest(
+    db: Any, service: Any, sessions: list[Session], environment: Any
+) -> None:
+    """With a job of its own, a worker takes none of another's, however many fit."""
+    theirs = add(service)
+    own = in_thread(lambda: ask(db, lambda s: s.add("echo")))
+    wait(environment, WORKERS * STEP_BACK_READY)
+    place = ask(db, lambda s: place_of(s, own))
+    [worker] = [
+        session
+        for session in sessions
+        if ask(db, lambda s, k=session.own_key: s._workers.share(s, k)).is_own(place)
+    ]
+    assert worker is not sessions[0]
+    assert worker.claim(worker.own_key, 5, shy=True).jobs == [own]
+    assert worker.claim(worker.own_key, 5, [own], shy=True).jobs == [theirs]
+
+
+def test_places_count_lanes_that_give_ids() -> None:
+    """Lanes that workers write to do not make the shares unequal."""
+    lanes = [Lane(key) for key in range(1, 7)]
+    for lane in lanes[1::2]:
+        lane.extents = ((lane.key, 4),)
+    assert places_of(lanes) == [1, 0, 3, 1, 5, 2]
 
 
 def test_what_is_claimed_is_asked_for_together(db: Any, service: Any) -> None:

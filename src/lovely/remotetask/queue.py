@@ -11,8 +11,9 @@ A reader changes nothing until it is told to: looking is free.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from lovely.remotetask.blocks import SLOTS
@@ -40,32 +41,53 @@ _SCHEDULE, _FOUND, _SUSPECTS = -1, -2, -3
 #: much longer (microseconds).
 FOREIGN_LATER = 5_000_000
 #: A job is left for so long to each worker that is closer to its lane, and for longer
-#: if that one has a free thread: it will take the job, and who comes in between makes
-#: a conflict.  By the clocks of the hosts; if they differ, that costs time only.
+#: if that one is ready to take it: who comes in between makes a conflict.  By the
+#: clocks of the hosts; if they differ, that costs time only.
 STEP_BACK = 50_000
-STEP_BACK_FREE = 500_000
+STEP_BACK_READY = 1_000_000
+
+#: A moment (microseconds) that never comes.
+NEVER = 2**63
 
 
 class Share(NamedTuple):
-    """Which lanes are a worker's own: it is one of several, by its rank."""
+    """Which lanes are a worker's own: it is one of several, by its rank.
+
+    Lanes have places, see `places_of`.
+    """
 
     rank: int = 0
     of: int = 1
-    #: Whether the worker of a rank has a free thread, as far as is known.
-    is_free: Callable[[int], bool] = lambda rank: False
+    #: Until when the worker of a rank is taken to be ready for another job.
+    ready_until: Callable[[int], int] = lambda rank: 0
 
-    def is_own(self, key: int) -> bool:
+    def is_own(self, place: int) -> bool:
         """Whether a lane is this worker's own."""
-        return self.distance(key) == 0
+        return self.distance(place) == 0
 
-    def distance(self, key: int) -> int:
+    def distance(self, place: int) -> int:
         """How far a lane is from this worker: 0 if it is its own."""
-        return (key - self.rank) % self.of
+        return (place - self.rank) % self.of
 
-    def head_start(self, key: int) -> int:
-        """How long a new job is left to those who are closer (microseconds)."""
-        closer = ((key - other) % self.of for other in range(self.distance(key)))
-        return sum(STEP_BACK_FREE if self.is_free(r) else STEP_BACK for r in closer)
+    def left_until(self, place: int, came: int, now: int) -> int:
+        """Until when a job that came into a lane is left to those who are closer.
+
+        By then, more may be known of them.  All in microseconds.
+        """
+        closer = ((place - d) % self.of for d in range(self.distance(place)))
+        ready = [self.ready_until(rank) for rank in closer]
+        patience = sum(STEP_BACK_READY if end > now else STEP_BACK for end in ready)
+        return min([came + patience, *(end for end in ready if end > now)])
+
+
+def places_of(lanes: Iterable[Lane]) -> list[int]:
+    """The place of each lane, by which workers share them.
+
+    They count those that give ids.  The others, such as those that workers write to,
+    have only jobs that are tried again.
+    """
+    number = count()
+    return [next(number) if lane.extents else lane.key for lane in lanes]
 
 
 class Entry(NamedTuple):
@@ -201,16 +223,19 @@ class QueueReader:
         self._ahead = ahead
         self._share = share or Share()
         lanes = list(service._lanes)
-        self._cursors = self._open(service._lanes, lanes)
-        keys = {
-            # What has no lane of its own counts as lane 0.
+        fetch(lanes)
+        places = {
+            # What has no lane of its own counts as the first one.
             **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), 0),
-            **{index: lane.key for index, lane in enumerate(lanes)},
+            **dict(enumerate(places_of(lanes))),
         }
-        #: The lanes that are others' own, by source.
+        #: The places of lanes that are others' own, by source.
         self._foreign = {
-            source: key for source, key in keys.items() if not self._share.is_own(key)
+            source: place
+            for source, place in places.items()
+            if not self._share.is_own(place)
         }
+        self._cursors = self._open(service._lanes, lanes)
         #: When to look again, if `take` has left something to others; else None.
         self.left_until: int | None = None
         #: (due, id): for the schedule; and done with there, and among the suspects.
@@ -229,12 +254,10 @@ class QueueReader:
 
     def _open(self, lanes: Lanes, found: list[Lane]) -> list[LaneCursor]:
         """Cursors for lanes; what they need is asked of the storage at once."""
-        fetch(found)
         fetch(lane.head for lane in found)
-        own = self._share.is_own
         cursors = [
-            LaneCursor(lanes, lane, self._ahead if own(lane.key) else 1)
-            for lane in found
+            LaneCursor(lanes, lane, 1 if source in self._foreign else self._ahead)
+            for source, lane in enumerate(found)
         ]
         fetch(cursor.block for cursor in cursors if cursor.block is not None)
         fetch(job for cursor in cursors for job in cursor.upcoming())
@@ -258,11 +281,13 @@ class QueueReader:
     def take(self, limit: int, *, shy: bool = False) -> list[Job]:
         """The next jobs that are due, at most so many; a suspect comes alone.
 
-        If it is ``shy``, leave what has just come to those whose it is.
+        If it is ``shy``, leave to others what is theirs and has just come, or what
+        need not be taken yet, as there is something to do.
         """
         taken: list[Job] = []
+        own = False
         while len(taken) < limit:
-            if shy and self._is_left_to_others():
+            if shy and self._is_left_to_others(busy=own):
                 break
             if (found := self._next()) is None:
                 break
@@ -271,6 +296,7 @@ class QueueReader:
                 break
             self._pass(entry, source)
             taken.append(job)
+            own = own or source not in self._foreign
             if source == _SUSPECTS:
                 break
         return taken
@@ -325,15 +351,18 @@ class QueueReader:
         later = FOREIGN_LATER if source in self._foreign else 0
         heappush(self._heap, (entry.time + later, entry, source))
 
-    def _is_left_to_others(self) -> bool:
-        """Whether the next entry is another's, and has just come."""
+    def _is_left_to_others(self, *, busy: bool) -> bool:
+        """Whether the next entry is another's, and has just come or we are ``busy``."""
         if not self._heap:
             return False
         _, entry, source = self._heap[0]
         if source not in self._foreign:
             return False
-        until = entry.time + self._share.head_start(self._foreign[source])
-        if until <= max(self._now, entry.time):
+        if busy:
+            return True
+        now = max(self._now, entry.time)
+        until = self._share.left_until(self._foreign[source], entry.time, now)
+        if until <= now:
             return False
         self.left_until = until
         return True

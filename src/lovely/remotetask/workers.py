@@ -31,7 +31,7 @@ from lovely.remotetask.claims import Rescued, put_back, start_attempts, take_bac
 from lovely.remotetask.errors import InvalidArgument
 from lovely.remotetask.job import Job
 from lovely.remotetask.own import fetch
-from lovely.remotetask.queue import Share
+from lovely.remotetask.queue import NEVER, Share
 from lovely.remotetask.states import PROCESSING
 from lovely.remotetask.times import Clock
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
 
 _serial = itertools.count(1)
+
+#: A worker that has claimed within so many seconds is likely to do so again.
+CLAIMED_JUST_NOW = 0.25
 
 
 def new_identity(service: TaskService) -> str:
@@ -212,8 +215,9 @@ class Workers(Persistent):
         fetch(self)
         workers = [w for w in self if w.threads or w.key == key]
         rank = next(r for r, worker in enumerate(workers) if worker.key == key)
+        own = workers[rank]
         return Share(
-            rank, len(workers), lambda rank: _has_free_thread(service, workers[rank])
+            rank, len(workers), lambda r: _ready_until(service, own, workers[r])
         )
 
     def register(
@@ -383,15 +387,31 @@ def is_held(job: Job, key: int | None) -> bool:
     return job.status == PROCESSING and job.claimant == key
 
 
-def _has_free_thread(service: TaskService, worker: Worker) -> bool:
-    """Whether a worker runs fewer jobs than it can, as a look at one job tells.
+def _ready_until(service: TaskService, own: Worker, worker: Worker) -> int:
+    """Until when a worker is taken to be ready for a job: microseconds; 0 if it is not.
 
-    Jobs are taken in the order of their claims.
+    It is as long as it has a free thread, as a look at one job tells: they are taken in
+    the order of their claims.  And it is for a moment after a claim: as far as anyone
+    can know, its jobs are short.  Not if its heart stands still.
     """
-    if not 0 < worker.threads <= len(worker.held):
-        return worker.threads > 0
+    if not worker.threads or _beats_behind(own, worker) > 2:
+        return 0
+    if worker.threads > len(worker.held):
+        return NEVER
     job = service.jobs.get(worker.held[-worker.threads])
-    return job is None or not is_held(job, worker.key)
+    if job is None or not is_held(job, worker.key):
+        return NEVER
+    claimed = worker._p_mtime or 0.0
+    if abs(service.environment.time() - claimed) > CLAIMED_JUST_NOW:
+        return 0
+    return times.from_seconds(claimed + CLAIMED_JUST_NOW)
+
+
+def _beats_behind(own: Worker, worker: Worker) -> float:
+    """How many heartbeats a worker has missed, as far as we have seen our own."""
+    if own.beat is None or worker.beat is None:
+        return 0.0
+    return (own.beat - worker.beat) / worker.lease.heartbeat
 
 
 def _held(service: TaskService, worker: Worker) -> Held:
