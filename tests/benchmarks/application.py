@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -23,12 +23,14 @@ NAME = "service"
 TASK = "noop"
 INPUT = "20 bytes of an input"
 OBJECTS = "objects"
+RECORDS = "records"
 
 
 class Small(Persistent):
     """What a bare commit writes: one small object."""
 
-    value = ""
+    def __init__(self, value: str = "") -> None:
+        self.value = value
 
 
 @implementer(ITask)
@@ -92,6 +94,24 @@ class Application:
         """A bare commit of one of the small objects."""
         self.manager.begin()
         self.connection.root()[OBJECTS][index].value = f"{next(self._values):020}"
+        self.manager.commit()
+
+    def new_records(self, count: int, size: int) -> list[Small]:
+        """Small objects that are to be loaded, each with so many bytes in its value."""
+        root = self.connection.root()
+        self.manager.begin()
+        root[RECORDS] = [Small(size * "x") for _ in range(count)]
+        self.manager.commit()
+        self.connection.cacheMinimize()
+        self.manager.begin()
+        records: list[Small] = root[RECORDS]
+        return records
+
+    def write(self, records: Iterable[Small]) -> None:
+        """Change small objects, in one commit."""
+        self.manager.begin()
+        for record in records:
+            record.value = record.value[::-1]
         self.manager.commit()
 
     def configure(self, factory: Any, **arguments: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from lovely.remotetask.pace import CLAIM_MOST, GROUP_MOST
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from tests.benchmarks.application import (
     Application,
@@ -16,7 +17,7 @@ from tests.benchmarks.application import (
     processing,
     registered,
 )
-from tests.benchmarks.crew import thread_crew
+from tests.benchmarks.crew import thread_crew, turn
 from tests.benchmarks.measure import Comparison, Figure, Scale
 from tests.benchmarks.stores import STORES, file_storage
 
@@ -24,6 +25,9 @@ from tests.benchmarks.stores import STORES, file_storage
 USUAL: dict[str, Any] = {"waitTime": 1.0}
 #: How many short jobs finish in one commit.
 IN_GROUPS: dict[str, Any] = {**USUAL, "groupFinish": True}
+
+#: With so many bytes in its value, a record is as large as that of such a job.
+SIZE = 120
 
 #: Jobs that wait for something outside: how long (seconds), and how many at a time.
 NAP = 0.05
@@ -43,6 +47,7 @@ def jobs(scale: Scale) -> Iterator[Figure]:
     what = "no-op jobs / bare commits"
     for kind in STORES:
         yield _against_commits(what, kind, 1, 0.75, scale)
+        yield _limit(what, kind, scale, in_groups=False)
     yield _against_commits(what, "FileStorage", 4, 0.65, scale)
 
 
@@ -51,6 +56,7 @@ def groups(scale: Scale) -> Iterator[Figure]:
     what = "no-op jobs in groups / bare commits"
     scale = scale.for_groups()
     yield _against_commits(what, "FileStorage", 1, 5, scale, options=IN_GROUPS)
+    yield _limit(what, "FileStorage", scale, in_groups=True)
 
 
 def _against_commits(
@@ -79,6 +85,43 @@ def _against_commits(
             )
     who = "1 thread" if threads == 1 else f"{threads} threads"
     return comparison.figure(f"{what}, {kind}, {who}", target)
+
+
+def _limit(what: str, kind: str, scale: Scale, *, in_groups: bool) -> Figure:
+    """What the database itself could do, if nothing else took any time.
+
+    Plain objects are loaded, written, and written again, in as many commits as jobs
+    are.
+    """
+    comparison = Comparison()
+    batch = GROUP_MOST if in_groups else CLAIM_MOST
+    with STORES[kind]() as address, application(address) as app:
+
+        def rate() -> float:
+            return _rate_of_records(app, scale.jobs, batch, in_groups=in_groups)
+
+        def bare() -> float:
+            return turn(app, app.bare, scale.seconds / 2).rate
+
+        rate()
+        for _ in range(scale.rounds):
+            comparison.turn(rate, bare)
+    limit = what.replace("no-op jobs", "records that are written like no-op jobs")
+    return comparison.figure(f"{limit}, {kind}, 1 thread")
+
+
+def _rate_of_records(
+    app: Application, count: int, batch: int, *, in_groups: bool
+) -> float:
+    """Records a second."""
+    records = app.new_records(count, SIZE)
+    begun = time.perf_counter()
+    for first in range(0, count, batch):
+        claimed = records[first : first + batch]
+        app.write(claimed)
+        for ended in [claimed] if in_groups else [[record] for record in claimed]:
+            app.write(ended)
+    return count / (time.perf_counter() - begun)
 
 
 def use_threads(

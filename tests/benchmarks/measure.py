@@ -130,7 +130,7 @@ class Comparison:
         self.rates.append(thing())
         self.references.append((before + reference()) / 2)
 
-    def figure(self, what: str, target: float) -> Figure:
+    def figure(self, what: str, target: float | None = None) -> Figure:
         """The ratio of each round."""
         ratios = [a / b for a, b in zip(self.rates, self.references, strict=True)]
         rate = statistics.median(self.rates)
