@@ -21,6 +21,7 @@ from lovely.remotetask.claims import MOST_CRASHES
 from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
 from lovely.remotetask.events import JobFailed, JobsRescued, RunEnded
+from lovely.remotetask.listing import find
 from lovely.remotetask.own import transact
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.session import Session
@@ -487,3 +488,29 @@ def test_a_processor_that_was_lost(
     assert ask(db, lambda s: (s.getResult(jobid), s.jobs[jobid].attempt)) == (2, 2)
     assert ask(db, lambda s: s.workers) == []
     check_committed(db)
+
+
+def test_a_held_job_that_is_gone_stops_nobody(
+    db: Any, service: Any, sessions: list[Session], monkeypatch: Any
+) -> None:
+    """That is a damage: workers go on, are seen and are rescued all the same."""
+    register("echo", lambda value: value)
+    [jobid, other] = add(service, "echo", "echo")
+    assert claim(sessions[0]) == [jobid]
+    record = service._workers.get(sessions[0].own_key)
+    record.held = (*record.held, 999)
+    transaction.commit()
+    assert [worker.held for worker in service.workers] == [(jobid,), ()]
+    assert len(service.processing.workers) == 2
+    assert service.count("processing") == 1
+    assert [job.id for job in find(service, status="processing").jobs] == [jobid]
+    assert not find(service, status="error").jobs
+    assert claim(sessions[0], in_hand=[jobid]) == [other]
+    sessions[0].run(other, sessions[0].own_key)
+    record = service._workers.get(sessions[0].own_key)
+    record.held = (*record.held, 999)
+    transaction.commit()
+    monkeypatch.setattr(Environment, "is_gone", lambda self, process: True)
+    sessions[1].rescue()
+    transaction.begin()
+    assert [service.getStatus(i) for i in (jobid, other)] == ["queued", "completed"]

@@ -13,7 +13,7 @@ from lovely.remotetask import times
 from lovely.remotetask.environment import machine_of
 from lovely.remotetask.queue import QueueReader
 from lovely.remotetask.states import QUEUED
-from lovely.remotetask.workers import Worker, WorkerInfo, is_held
+from lovely.remotetask.workers import Worker, WorkerInfo, is_held, jobs_held
 
 if TYPE_CHECKING:
     from lovely.remotetask.service import TaskService
@@ -110,9 +110,8 @@ class _Look:
         return None if reader.gave_up and not self._waiting else oldest
 
     def _has_suspect(self) -> bool:
-        jobs = self._service.jobs
-        held = [(jobs[i], w.key) for w in self._workers for i in w.held]
-        return any(job.crashes and is_held(job, key) for job, key in held)
+        held = jobs_held(self._service, *self._workers)
+        return any(job.crashes and is_held(job, worker.key) for worker, job in held)
 
     def _state(self, worker: Worker) -> WorkerState:
         info = self._service._workers.info(self._service, worker)

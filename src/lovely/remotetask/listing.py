@@ -197,8 +197,8 @@ def _failed(
     index = service._lanes.failed
     if index is None or not index.complete:
         return None
-    jobs, ids = service.jobs, _held(service)
-    unsettled = {jobid for jobid in ids if jobs[jobid].status == ERROR}
+    held = _items(service, _held(service))
+    unsettled = {jobid for jobid, job in held if job.status == ERROR}
     recent = _in_order(unsettled, start, newest_first=newest_first)
     # An id may be in both while the index is being made.
     kept = index.ids(start, newest_first=newest_first)

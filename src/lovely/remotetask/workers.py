@@ -304,8 +304,8 @@ class Workers(Persistent):
 
     def unsettled(self, service: TaskService) -> list[str]:
         """The statuses of jobs that are over and still counted as processing."""
-        jobs = (service.jobs[jobid] for worker in self for jobid in worker.held)
-        return [job.status for job in jobs if job.status != PROCESSING]
+        held = [job.status for _, job in jobs_held(service, *self)]
+        return [status for status in held if status != PROCESSING]
 
     def is_caller(self, key: int | None) -> bool:
         """Whether a job was claimed by a call, not by a processor."""
@@ -414,13 +414,24 @@ def _beats_behind(own: Worker, worker: Worker) -> float:
     return (own.beat - worker.beat) / worker.lease.heartbeat
 
 
+def jobs_held(service: TaskService, *workers: Worker) -> Iterator[tuple[Worker, Job]]:
+    """What workers have claimed and that is not settled, with who has.
+
+    A job that is gone is left out: that is a damage, and is to hold up nobody.
+    """
+    for worker in workers:
+        for jobid in worker.held:
+            job = service.jobs.get(jobid)
+            if job is not None:
+                yield worker, job
+
+
 def _held(service: TaskService, worker: Worker) -> Held:
     unfinished: list[int] = []
     ended: list[Job] = []
-    for jobid in worker.held:
-        job = service.jobs[jobid]
+    for _, job in jobs_held(service, worker):
         if is_held(job, worker.key):
-            unfinished.append(jobid)
+            unfinished.append(job.id)
         else:
             ended.append(job)
     return Held(unfinished, ended)
