@@ -94,7 +94,7 @@ class BaseJob(Persistent):
         own = vars(self)
         packed = _PACKED.pack(
             _CODES[self._status],
-            *[_NONE if (n := own.get(name)) is None else n for name in _NUMBERS],
+            *[_NONE if n is None else n for n in map(own.get, _NUMBERS)],
         )
         rest = None
         if not _COMMON.issuperset(own):

@@ -156,7 +156,7 @@ class GroupRun:
 
     def _attempt(self, transaction: Any, savepoint: Any, jobid: int) -> None:
         thread, service = self._thread, self._thread.service
-        self._running = job = thread.begin(jobid)
+        self._running = job = thread.begin(service, jobid)
         if job is None:
             return
         started = service.environment.stamp()
@@ -192,7 +192,8 @@ class GroupRun:
         raise _Apart(lambda run: run.fail(error)) from error
 
     def _note(self, jobid: int, error: BaseException) -> None:
-        job, service = self._thread.mine(jobid), self._thread.service
+        service = self._thread.service
+        job = self._thread.mine(service, jobid)
         if job is not None:
             failed = Failed.of(error, service.environment.stamp())
             self._ended.append(fail(service, job, failed))

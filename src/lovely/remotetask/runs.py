@@ -66,15 +66,15 @@ class Thread(NamedTuple):
         service: TaskService = self.connection.get(self.oid)
         return service
 
-    def mine(self, jobid: int) -> Job | None:
+    def mine(self, service: TaskService, jobid: int) -> Job | None:
         """The job, if the worker still holds it."""
-        job = self.service.jobs.get(jobid)
+        job = service.jobs.get(jobid)
         return None if job is None or not is_held(job, self.key) else job
 
-    def begin(self, jobid: int) -> Job | None:
+    def begin(self, service: TaskService, jobid: int) -> Job | None:
         """The same, about to be run.  Raise JobCancelled."""
-        job = self.mine(jobid)
-        if job is not None and jobid in self.service._requests:
+        job = self.mine(service, jobid)
+        if job is not None and jobid in service._requests:
             raise JobCancelled("The job was cancelled before it was begun.")
         return job
 
@@ -163,11 +163,11 @@ class JobRun:
     def _attempt(self, started: int) -> None:
         thread = self._thread
         transaction = thread.manager.begin()
-        job = thread.begin(self._jobid)
+        service = thread.service
+        job = thread.begin(service, self._jobid)
         if job is None:
             thread.manager.abort()
             return
-        service = thread.service
         with Surroundings(service) as surroundings:
             returned = call_task(service, job, self._run, started)
             surroundings.renew()
@@ -183,18 +183,20 @@ class JobRun:
         """The task has returned, and ended the transaction: so look again."""
         thread = self._thread
         check_not_doomed(current_transaction(thread.manager))
-        job, ended = thread.mine(self._jobid), None
+        service, ended = thread.service, None
+        job = thread.mine(service, self._jobid)
         if job is not None:
-            with Surroundings(thread.service):
-                ended = complete(thread.service, job, returned)
+            with Surroundings(service):
+                ended = complete(service, job, returned)
         thread.commit()
         if ended is not None:
             thread.report(ended)
 
     def _note(self, failed: Failed) -> None:
         def work() -> RunEnded | None:
-            job = self._thread.mine(self._jobid)
-            return None if job is None else fail(self._thread.service, job, failed)
+            service = self._thread.service
+            job = self._thread.mine(service, self._jobid)
+            return None if job is None else fail(service, job, failed)
 
         ended = commit_retrying(self._thread.manager, self._environment, work)
         if ended is not None:

@@ -64,12 +64,14 @@ class Writer:
 
     def move_all(self, jobs: Collection[Job], status: str) -> None:
         """Change the status of jobs, and the counts with it."""
-        moved: Counter[str] = Counter()
+        moved = Counter(job.status for job in jobs)
+        if ERROR in moved:
+            for job in jobs:
+                self._leave_failed(job)
         for job in jobs:
-            moved[job.status] += 1
-            self._leave_failed(job)
             job.enter(status)
-        self._enter_failed(jobs)
+        if status == ERROR:
+            self._enter_failed(jobs)
         for old, number in moved.items():
             if old != status:
                 self.count(old, status, number)
@@ -89,9 +91,11 @@ class Writer:
 
     def settle(self, jobs: Collection[Job]) -> None:
         """Count how jobs that were processed have ended."""
-        for status, number in Counter(job.status for job in jobs).items():
+        ended = Counter(job.status for job in jobs)
+        for status, number in ended.items():
             self.count(PROCESSING, status, number)
-        self._enter_failed(jobs)
+        if ERROR in ended:
+            self._enter_failed(jobs)
 
     def count(self, old: str | None, new: str | None, jobs: int = 1) -> None:
         """Count jobs that went from one status to another; None is nowhere."""
