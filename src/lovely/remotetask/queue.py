@@ -80,16 +80,6 @@ class Share(NamedTuple):
         return min([came + patience, *(end for end in ready if end > now)])
 
 
-def places_of(lanes: Iterable[Lane]) -> list[int]:
-    """The place of each lane, by which workers share them.
-
-    They count those that give ids.  The others, such as those that workers write to,
-    have only jobs that are tried again.
-    """
-    number = count()
-    return [next(number) if lane.extents else lane.key for lane in lanes]
-
-
 class Entry(NamedTuple):
     """A job that asked for a place in the queue."""
 
@@ -106,16 +96,24 @@ class Entry(NamedTuple):
 class LaneCursor:
     """A position in one lane, from the head on."""
 
-    def __init__(self, lanes: Lanes, lane: Lane, ahead: int = 1) -> None:
-        """``ahead``: how many jobs, at most, are likely to be taken."""
+    def __init__(self, lanes: Lanes, lane: Lane) -> None:
         self._lanes = lanes
-        self._ahead = ahead
+        self.lane = lane
+        #: How many jobs, at most, are likely to be taken.
+        self.ahead = 1
         self._head = lane.head
         self._slot, self._index = lane.head.slot, lane.head.index
         #: Where it is.
         self.block = lanes.table.block(lane.head.number)
         self._passed: list[Block] = []
         self._moved = self._advanced = False
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the lane has given ids: its first block has none, and is not last."""
+        if self.block is None:
+            return False
+        return self.block.number != self.lane.root or self.block.next is not None
 
     def current(self) -> Entry | None:
         """The next entry, or None at the end."""
@@ -151,16 +149,16 @@ class LaneCursor:
         """What is needed next: jobs of this block, and the one that follows."""
         if self.block is None:
             return []
-        jobs = self.block.jobs[self._slot : self._slot + self._ahead]
+        jobs = self.block.jobs[self._slot : self._slot + self.ahead]
         following = None
-        if self._slot + self._ahead > SLOTS:
+        if self._slot + self.ahead > SLOTS:
             following = self.block.successor(self._lanes.table)
         return [found for found in (*jobs, following) if found is not None]
 
     def advance(self, entry: Entry, ahead: int = 1) -> None:
         """Go past the current entry; ``ahead`` of it so many may be taken now."""
-        if ahead > self._ahead:
-            self._ahead = ahead
+        if ahead > self.ahead:
+            self.ahead = ahead
             fetch(self.upcoming())
         if entry.noted:
             self._index += 1
@@ -181,6 +179,16 @@ class LaneCursor:
         for block in self._passed:
             self._lanes.release(block)
         self._passed, self._moved, self._advanced = [], False, False
+
+
+def places_of(cursors: Iterable[LaneCursor]) -> list[int]:
+    """The place of each lane, by which workers share them.
+
+    They count those that have given ids.  The others, such as those that workers write
+    to, have only jobs that are tried again.
+    """
+    number = count()
+    return [next(number) if c.has_ids else c.lane.key for c in cursors]
 
 
 def _may_wait_in(block: Block, job: Job) -> bool:
@@ -223,11 +231,11 @@ class QueueReader:
         self._ahead = ahead
         self._share = share or Share()
         lanes = list(service._lanes)
-        fetch(lanes)
+        self._cursors = self._open(service._lanes, lanes)
         places = {
             # What has no lane of its own counts as the first one.
             **dict.fromkeys((_SUSPECTS, _SCHEDULE, _FOUND), 0),
-            **dict(enumerate(places_of(lanes))),
+            **dict(enumerate(places_of(self._cursors))),
         }
         #: The places of lanes that are others' own, by source.
         self._foreign = {
@@ -235,7 +243,9 @@ class QueueReader:
             for source, place in places.items()
             if not self._share.is_own(place)
         }
-        self._cursors = self._open(service._lanes, lanes)
+        for source, cursor in enumerate(self._cursors):
+            cursor.ahead = 1 if source in self._foreign else ahead
+        fetch(job for cursor in self._cursors for job in cursor.upcoming())
         #: When to look again, if `take` has left something to others; else None.
         self.left_until: int | None = None
         #: (due, id): for the schedule; and done with there, and among the suspects.
@@ -254,13 +264,10 @@ class QueueReader:
 
     def _open(self, lanes: Lanes, found: list[Lane]) -> list[LaneCursor]:
         """Cursors for lanes; what they need is asked of the storage at once."""
+        fetch(found)
         fetch(lane.head for lane in found)
-        cursors = [
-            LaneCursor(lanes, lane, 1 if source in self._foreign else self._ahead)
-            for source, lane in enumerate(found)
-        ]
+        cursors = [LaneCursor(lanes, lane) for lane in found]
         fetch(cursor.block for cursor in cursors if cursor.block is not None)
-        fetch(job for cursor in cursors for job in cursor.upcoming())
         return cursors
 
     @property
