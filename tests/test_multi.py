@@ -254,6 +254,24 @@ def test_pace_at_first() -> None:
     assert new.in_hand() == 1
 
 
+def test_pace_in_a_crowd() -> None:
+    """Where workers reach for the same short jobs, each takes more at a time."""
+    held, seconds = pace.Pace(1), 1 / 64
+    ahead = int(pace.CLAIM_SECONDS / seconds)
+    for _ in range(60):
+        held.took(seconds)
+    assert [held.in_hand() for _ in range(9)][-1] == 1 + ahead
+    for _ in range(9):
+        held.claimed(crowded=True)
+    assert [held.in_hand() for _ in range(9)][-1] == 1 + pace.CROWD_MOST * ahead
+    for _ in range(9):
+        held.claimed(crowded=False)
+    assert held.in_hand() == 1 + ahead
+    held.claimed(crowded=True)
+    held.took(60.0)
+    assert held.in_hand() == 1  # what takes long waits for whoever is free
+
+
 def test_pace() -> None:
     """More and more quick jobs are in hand, and at once fewer when one takes long."""
     quick = pace.Pace(2)

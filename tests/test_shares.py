@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -17,6 +17,7 @@ from lovely.remotetask.queue import (
     STEP_BACK,
     STEP_BACK_READY,
     LaneCursor,
+    QueueReader,
     Share,
     places_of,
 )
@@ -227,6 +228,33 @@ def test_places_count_lanes_that_give_ids(db: Any, service: Any) -> None:
         assert [given[key] for key in used] == [0, 1]
         assert all(given[key] == key for key in given if key not in used)
         session.leave()
+
+
+def test_a_claim_tells_of_a_crowd(
+    db: Any, service: Any, sessions: list[Session], monkeypatch: Any
+) -> None:
+    """If another one reached for the same jobs at the same time, that is said."""
+    first, second = add(service), add(service)
+    claims: list[Claim] = []
+    rivals: list[Callable[[], Claim]] = []
+
+    def take() -> Claim:
+        with closing(Session(db, ["service"])) as rival:
+            return rival.claim(rival.register(1, Lease()), 1)
+
+    class Slow(QueueReader):
+        """Others come in between."""
+
+        def save(self) -> None:
+            super().save()
+            if not rivals:
+                rivals.append(take)
+                claims.append(in_thread(take))
+
+    monkeypatch.setattr("lovely.remotetask.session.QueueReader", Slow)
+    claims.append(sessions[0].claim(sessions[0].own_key, 1))
+    assert [claim.jobs for claim in claims] == [[first], [second]]
+    assert [claim.crowded for claim in claims] == [False, True]
 
 
 def test_what_is_claimed_is_asked_for_together(db: Any, service: Any) -> None:

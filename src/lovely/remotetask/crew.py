@@ -167,7 +167,9 @@ class Crew:
             self.drop(key)
             raise
         self._outages.over()
-        self._hand.receive(key, claim.jobs, suspect=claim.suspect)
+        self._hand.receive(
+            key, claim.jobs, suspect=claim.suspect, crowded=claim.crowded
+        )
         if claim.jobs:
             return 0.0
         if claim.growing != self._bell.interest:

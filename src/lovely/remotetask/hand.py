@@ -80,13 +80,18 @@ class Hand:
             room = max(self._pace.in_hand() - len(self._runs()), 1)
             return room, self._in_hand(), self._suspect is None
 
-    def receive(self, key: int, jobids: list[int], *, suspect: bool) -> None:
+    def receive(
+        self, key: int, jobids: list[int], *, suspect: bool, crowded: bool = False
+    ) -> None:
         """Jobs were claimed for a worker; ``suspect`` if that is what the first is.
+
+        ``crowded``: whether others reached for the same at the same time.
 
         What is in hand already was given back, though that was reported as failed.
         """
         with self._lock:
             self._moved = self._environment.monotonic()
+            self._pace.claimed(crowded=crowded)
             in_hand = self._in_hand()
             new = [jobid for jobid in jobids if jobid not in in_hand]
             self._waiting.extend(Claimed(jobid, key) for jobid in new)

@@ -7,6 +7,8 @@ from __future__ import annotations
 CLAIM_SECONDS = 0.2
 CLAIM_MOST = 100
 GROUP_MOST = 250
+#: Where workers reach for the same jobs, each takes up to so many times as many.
+CROWD_MOST = 5
 #: With group finish: how long a thread goes on with a group before it commits
 #: (seconds).
 GROUP_SECONDS = 0.1
@@ -26,6 +28,8 @@ class Pace:
         self._average = 5 * CLAIM_SECONDS
         self._jobs = 0
         self._last = threads
+        #: How many times as many jobs are claimed as would be by a worker alone.
+        self._crowd = 1.0
 
     def took(self, seconds: float, jobs: int = 1) -> None:
         """So many jobs took so long, all together."""
@@ -34,9 +38,17 @@ class Pace:
         share = max(1 - 0.8**jobs, jobs / self._jobs)
         self._average += share * (seconds / jobs - self._average)
 
+    def claimed(self, *, crowded: bool) -> None:
+        """Jobs were claimed; ``crowded`` if others reached for them at the same time.
+
+        That is a conflict.  The more each takes, the less often it happens.
+        """
+        crowd = 2 * self._crowd if crowded else 0.8 * self._crowd
+        self._crowd = min(max(crowd, 1.0), CROWD_MOST)
+
     def in_hand(self) -> int:
         """How many jobs to have claimed: growing step by step, small at once."""
-        ahead = self._within(CLAIM_SECONDS)
+        ahead = int(self._crowd * self._within(CLAIM_SECONDS))
         self._last = min(self._threads * (1 + ahead), 2 * self._last)
         return self._last
 

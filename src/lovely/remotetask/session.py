@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -60,6 +61,8 @@ class Claim(NamedTuple):
     due: int | None = None
     #: If there are none: the object ids of which some change when one comes.
     growing: frozenset[bytes] = frozenset()
+    #: Whether others reached for the same: it was tried again after a conflict.
+    crowded: bool = False
 
 
 class Session:
@@ -189,7 +192,10 @@ class Session:
         what has just come to the worker whose lane it is in.  Raise WorkerLost.
         """
 
+        tried = itertools.count()
+
         def work(service: TaskService) -> Claim:
+            crowded = next(tried) > 0
             self._record(service, key)
             held = service._workers.held_by(service, key)
             forgotten = [jobid for jobid in held.unfinished if jobid not in in_hand]
@@ -207,7 +213,7 @@ class Session:
             suspect = bool(jobs and jobs[0].crashes)
             due = 0 if reader.gave_up or behind else reader.left_until or due
             growing = frozenset() if jobs else service._lanes.growing()
-            return Claim([job.id for job in jobs], suspect, due, growing)
+            return Claim([job.id for job in jobs], suspect, due, growing, crowded)
 
         return self._commit(work)
 
