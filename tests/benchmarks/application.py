@@ -82,11 +82,12 @@ class Application:
         service: TaskService = self.connection.root()[NAME]
         return service
 
-    def add(self, task: str = TASK) -> int:
-        """One job in a transaction of its own; its id."""
+    def add(self, task: str = TASK, bulk: int = 1) -> int:
+        """One job in a transaction of its own, or several; the last one's id."""
         while True:
             self.manager.begin()
-            jobid = self.service.add(task, INPUT)
+            for _ in range(bulk):
+                jobid = self.service.add(task, INPUT)
             if self._commit():
                 return jobid
 

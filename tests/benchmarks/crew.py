@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.benchmarks.application import Application, noop_task, processing
@@ -62,14 +63,15 @@ def produce(
 ) -> None:
     """A member's life: take orders, the arguments of `turn`, until there is a None."""
     app = Application(db)
-    actions: dict[str, Callable[[], object]] = {
-        "add": app.add,
-        "bare": lambda: app.bare(index),
+    actions: dict[str, Callable[[int], object]] = {
+        "add": lambda bulk: app.add(bulk=bulk),
+        "bare": lambda _: app.bare(index),
     }
     try:
         while (order := inbox.get(timeout=PATIENCE)) is not None:
-            name, seconds, pace = order
-            outbox.put(turn(app, actions[name], seconds, pace, own))
+            name, seconds, pace, bulk = order
+            action = partial(actions[name], bulk)
+            outbox.put(turn(app, action, seconds, pace, own))
     except BaseException as error:
         outbox.put(error)
     finally:
@@ -129,13 +131,14 @@ class Crew:
     inboxes: list[Any]
     outbox: Any
 
-    def turn(self, name: str, seconds: float, pace: float = 0) -> Turn:
+    def turn(self, name: str, seconds: float, pace: float = 0, bulk: int = 1) -> Turn:
         """All do the same for so many seconds; the sum of it.
 
-        ``pace`` is that of each: so many times a second, if not 0.
+        ``pace`` is that of each: so many times a second, if not 0.  ``bulk``: how many
+        jobs are added in one transaction.
         """
         for inbox in self.inboxes:
-            inbox.put((name, seconds, pace))
+            inbox.put((name, seconds, pace, bulk))
         turns = []
         for _ in self.inboxes:
             turn = self.outbox.get(timeout=PATIENCE + seconds)

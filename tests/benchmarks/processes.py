@@ -25,8 +25,16 @@ from tests.storages import Address
 
 zeo_server = STORES["ZEO"]
 
-#: Jobs that all producers add in a second, where the queue shall be short.
-PACE = 60
+
+class Load(NamedTuple):
+    """What producers add: transactions of all in a second (0: as many as they can)."""
+
+    pace: float
+    #: Jobs in a transaction.
+    bulk: int
+
+
+LOADS = {"long queue": Load(0, 5), "short queue": Load(60, 1)}
 
 
 class Round(NamedTuple):
@@ -102,16 +110,16 @@ def _rate_of_jobs(app: Application, members: Sequence[Member], count: int) -> fl
 
 def rivals(scale: Scale) -> Iterator[Figure]:
     """Conflicts of several worker processes, and of producers meanwhile."""
-    for pace, queue in ((0, "long queue"), (PACE, "short queue")):
+    for queue, load in LOADS.items():
         who = f"ZEO, {scale.workers} processes, {queue}"
         with ExitStack() as stack:
             address = stack.enter_context(zeo_server())
             app, members = stack.enter_context(_site(address, scale.workers))
             crew = stack.enter_context(process_crew(address, scale.producers))
             tell(members, "work")
-            _round(app, members, crew, scale, pace)  # connections, caches, lanes
+            _round(app, members, crew, scale, load)  # connections, caches, lanes
             rounds = [
-                _round(app, members, crew, scale, pace) for _ in range(scale.rounds)
+                _round(app, members, crew, scale, load) for _ in range(scale.rounds)
             ]
             tell(members, "rest")
         yield from _conflicts(who, rounds)
@@ -133,13 +141,18 @@ def _conflicts(who: str, rounds: list[Round]) -> Iterator[Figure]:
 
 
 def _round(
-    app: Application, members: Sequence[Member], crew: Crew, scale: Scale, pace: float
+    app: Application,
+    members: Sequence[Member],
+    crew: Crew,
+    scale: Scale,
+    load: Load,
 ) -> Round:
     """Producers add for some time; workers run all of that."""
     over, begun, own = app.count(), calls(members), sum(tell(members, "report"))
-    turn = crew.turn("add", 10 * scale.seconds, pace / scale.producers)
-    settle(app, over + turn.done)
+    turn = crew.turn("add", 10 * scale.seconds, load.pace / scale.producers, load.bulk)
+    added = turn.done * load.bulk
+    settle(app, over + added)
     own = sum(tell(members, "report")) - own
     # A job is begun again if its commit was a conflict.
-    again = calls(members) - begun - turn.done
-    return Round(turn.done, own, again, turn.conflicts)
+    again = calls(members) - begun - added
+    return Round(added, own, again, turn.conflicts)

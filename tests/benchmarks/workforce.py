@@ -79,6 +79,7 @@ def work(
         ):
             while (order := pipe.recv()) is not None:
                 pipe.send(_obey(app, index, order, own))
+            _obey(app, index, "rest", own)
     finally:
         app.close()
         db.close()
