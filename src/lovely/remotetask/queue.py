@@ -244,7 +244,8 @@ class QueueReader:
             if not self._share.is_own(place)
         }
         for source, cursor in enumerate(self._cursors):
-            cursor.ahead = 1 if source in self._foreign else ahead
+            if source not in self._foreign:
+                cursor.ahead = ahead
         fetch(job for cursor in self._cursors for job in cursor.upcoming())
         #: When to look again, if `take` has left something to others; else None.
         self.left_until: int | None = None

@@ -188,8 +188,8 @@ class Session:
         jobs are left when a commit was reported as failed, but was none.
 
         Without ``suspects``, leave jobs that a worker was lost with.  Such a job
-        is taken alone, lest others be suspected with it.  If it is ``shy``, leave
-        what has just come to the worker whose lane it is in.  Raise WorkerLost.
+        is taken alone, lest others be suspected with it.  ``shy``: see
+        `QueueReader.take`.  Raise WorkerLost.
         """
 
         tried = itertools.count()

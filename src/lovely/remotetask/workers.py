@@ -42,6 +42,8 @@ _serial = itertools.count(1)
 
 #: A worker that has claimed within so many seconds is likely to do so again.
 CLAIMED_JUST_NOW = 0.25
+#: One that has left out more heartbeats than this is not waited for.
+BEATS_MISSED = 2
 
 
 def new_identity(service: TaskService) -> str:
@@ -394,7 +396,7 @@ def _ready_until(service: TaskService, own: Worker, worker: Worker) -> int:
     the order of their claims.  And it is for a moment after a claim: as far as anyone
     can know, its jobs are short.  Not if its heart stands still.
     """
-    if not worker.threads or _beats_behind(own, worker) > 2:
+    if not worker.threads or _beats_behind(own, worker) > BEATS_MISSED:
         return 0
     if worker.threads > len(worker.held):
         return NEVER
