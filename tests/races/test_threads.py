@@ -153,7 +153,7 @@ def test_producers_do_not_conflict_with_pruning(
     """Adds conflict with nothing while jobs are removed; none is removed too early."""
     monkeypatch.setattr(pruning, "PRUNE_SECONDS", 0.0)
     monkeypatch.setattr(pruning, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(pruning, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(pruning, "QUIET_SECONDS", 2.0)
     monkeypatch.setattr(processor, "RESCUE_SECONDS", 0.05)
     service.retention = {COMPLETED: Keep(number=20)}
     transaction.commit()
