@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lovely.remotetask.hand import PATIENCE, Broken, Hand
+from lovely.remotetask.hand import PATIENCE, SHORT_RUN, Broken, Hand
 from tests.support import Clocks
 
 
@@ -44,6 +44,24 @@ def test_what_can_not_be_given_back_is_still_in_hand(
         assert batch is not None
         assert (list(batch.runs), batch.key) == ([jobid], 7)
     assert hand.take() is None
+
+
+def test_a_thread_that_is_through_soon(hand: Hand, clocks: Clocks) -> None:
+    """What comes next is left to it, until its run has turned out not to be short."""
+    hand.receive(7, [1, 2, 3], suspect=False)
+    assert not hand.left_to_others()
+    first = hand.take()
+    assert hand.left_to_others() == pytest.approx(SHORT_RUN)
+    clocks.advance(SHORT_RUN / 2)
+    assert hand.left_to_others() == pytest.approx(SHORT_RUN / 2)
+    clocks.advance(SHORT_RUN)
+    assert not hand.left_to_others()
+    second = hand.take()
+    assert hand.left_to_others() == pytest.approx(SHORT_RUN)
+    for batch in (second, first):
+        assert batch is not None
+        hand.done(batch, batch.runs, lost=False)
+        assert not hand.left_to_others()
 
 
 def test_a_suspect_that_can_not_be_given_back(hand: Hand, clocks: Clocks) -> None:

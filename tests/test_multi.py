@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
 from lovely.remotetask.wakeup import Bell
 from tests.races.interleaved import check_committed
 from tests.support import (
+    Clocks,
     ask,
     counts,
     in_thread,
@@ -106,6 +108,21 @@ def test_two_at_once(service: Any, db: Any) -> None:
     assert counts(service) == {"completed": 8}
     assert service.workers == []
     check_committed(db)
+
+
+def test_short_jobs_need_one_thread(service: Any, clocks: Clocks) -> None:
+    """Who has run a short job goes on, and the other threads do not mix in."""
+    ran_by: list[int] = []
+    register("short", lambda value: ran_by.append(threading.get_ident()))
+    service.processorArguments = {"waitTime": 0.05, "maxThreads": 4}
+    for _ in range(100):
+        service.add("short")
+    transaction.commit()
+    with processing(service):
+        wait_until(lambda: len(ran_by) == 100)
+    changes = sum(one != next_one for one, next_one in pairwise(ran_by))
+    # Now and then another thread looks just between two runs.
+    assert changes < 20
 
 
 def test_what_can_be_seen(service: Any, gate: Gate) -> None:

@@ -4,6 +4,10 @@ They share what has been claimed.  One of them at a time is the lookout: it wait
 for jobs, claims some, takes the first, and leaves the lookout to the next.  So
 there is no thread between a claim and a run, and one claim serves all.
 
+Whoever has run a job goes on with the next one.  Where jobs are short, that is soon,
+and the others do not mix in: threads that meet at the interpreter's lock and at the
+storage's are slower than one alone.
+
 With group finish, a thread takes several at a time, and commits them together.
 """
 
@@ -67,8 +71,10 @@ class Crew:
         self._environment = environment
         self._outages = outages
         self._hand = Hand(size, environment, groups=groupFinish)
-        #: Held by the lookout, and by whoever takes a job from it.
+        #: Held by the lookout.
         self._lookout = threading.Lock()
+        #: Held by the one thread with nothing to do that is next.
+        self._reserve = threading.Lock()
         self._stopped = threading.Event()
         self._looked_last = environment.monotonic()
         name = threading.current_thread().name
@@ -141,9 +147,31 @@ class Crew:
         close(session)
 
     def _next(self, session: Session) -> Batch | None:
-        """Wait for jobs, as the lookout when it is our turn; None at the end."""
-        with self._lookout:
+        """Wait for jobs; None at the end."""
+        batch = self._hand.take() or self._look_out(session, wait=False)
+        if batch is not None:
+            return batch
+        with self._reserve:
             while not self._stopped.is_set():
+                seconds = self._hand.left_to_others()
+                if seconds > 0:
+                    self._stopped.wait(seconds)
+                    continue
+                batch = self._look_out(session)
+                if batch is not None:
+                    return batch
+        return None
+
+    def _look_out(self, session: Session, *, wait: bool = True) -> Batch | None:
+        """As the lookout, wait for jobs, and take the first.
+
+        None if they are left to others for now, or at the end; or, unless we are to
+        ``wait`` for our turn, if there is a lookout.
+        """
+        if not self._lookout.acquire(blocking=wait):
+            return None
+        try:
+            while not self._stopped.is_set() and not self._hand.left_to_others():
                 batch = self._hand.take()
                 if batch is not None:
                     return batch
@@ -152,7 +180,9 @@ class Crew:
                 if seconds > 0:
                     session.rest()
                     self._bell.wait(max(seconds, SHORTEST_WAIT))
-        return None
+            return None
+        finally:
+            self._lookout.release()
 
     def _claim(self, session: Session) -> float:
         """Claim jobs for all; how long to wait before the next look (seconds)."""

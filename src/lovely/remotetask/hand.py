@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What has waited for a thread for so long goes back to the queue (seconds).
 PATIENCE = 2.0
+#: For so long after a thread has begun a run, it is taken to be through soon (seconds).
+SHORT_RUN = 0.002
 
 
 class Claimed(NamedTuple):
@@ -110,6 +112,17 @@ class Hand:
                 self._fill(batch)
             self._running.append(batch)
             return batch
+
+    def left_to_others(self) -> float:
+        """For how many seconds the next job is left to threads that are through soon.
+
+        0 if there are none.
+        """
+        with self._lock:
+            if not self._running:
+                return 0.0
+            since = self._running[-1].since
+            return max(0.0, since + SHORT_RUN - self._environment.monotonic())
 
     def troubles(self, jobid: int) -> Broken:
         """How a job has broken its connections so far."""
