@@ -12,7 +12,7 @@ from typing import Any
 from lovely.remotetask.workers import Lease
 from tests.benchmarks.application import Application, application, noop_task, registered
 from tests.benchmarks.jobs import USUAL, use_threads
-from tests.benchmarks.measure import Figure, Scale, percentile
+from tests.benchmarks.measure import Figure, Scale, elapsed, percentile
 from tests.benchmarks.stores import STORES, new_store
 from tests.benchmarks.workforce import (
     HANG,
@@ -42,7 +42,7 @@ def reach(scale: Scale) -> Iterator[Figure]:
 
 
 def _reach(kind: str, scale: Scale) -> Iterator[Figure]:
-    medians, nines = [], []
+    medians, nines, bare = [], [], []
     with ExitStack() as stack:
         address = stack.enter_context(new_store(kind))
         stack.enter_context(noop_task())
@@ -55,9 +55,11 @@ def _reach(kind: str, scale: Scale) -> Iterator[Figure]:
             samples = [1000 * _sample(app, member) for _ in range(scale.starts)]
             medians.append(statistics.median(samples))
             nines.append(percentile(samples, 99))
+            bare += [1000 * _bare(app) for _ in range(scale.starts // 10 + 1)]
         tell([member], "rest")
     what = f"add to start in another process, idle, {kind}"
-    yield Figure(f"{what}: median", tuple(medians), "ms", 5)
+    note = f"two commits; a bare one after a pause takes {statistics.median(bare):.1f}"
+    yield Figure(f"{what}: median", tuple(medians), "ms", 5, note=note)
     yield Figure(f"{what}: 99th percentile", tuple(nines), "ms", 30)
 
 
@@ -69,8 +71,18 @@ def _sample(app: Application, member: Member) -> float:
     app.add()
     started = wait_for_calls([member], calls + 1, 10)
     settle(app, jobs + 1)
-    time.sleep(SETTLE + AT_RANDOM * random.random())
+    _pause()
     return started - begun
+
+
+def _bare(app: Application) -> float:
+    """Seconds that a bare commit takes after such a pause."""
+    _pause()
+    return elapsed(app.bare)
+
+
+def _pause() -> None:
+    time.sleep(SETTLE + AT_RANDOM * random.random())
 
 
 def recovery(scale: Scale) -> Iterator[Figure]:

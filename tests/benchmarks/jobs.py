@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -152,12 +154,34 @@ def naps(scale: Scale) -> Iterator[Figure]:
     with (
         file_storage() as address,
         registered(Nap()) as task,
-        application(address) as app,
+        application(address, NAPPERS) as app,
     ):
         use_threads(app, NAPPERS)
-        rates = [rate_of_jobs(app, task, scale.naps) for _ in range(scale.rounds)]
+        rates, limits = [], []
+        for _ in range(scale.rounds):
+            limits.append(_rate_of_naps(app, scale.naps))
+            rates.append(rate_of_jobs(app, task, scale.naps))
     what = f"jobs that sleep {1000 * NAP:.0f} ms, FileStorage, {NAPPERS} threads"
-    yield Figure(what, tuple(rates), "a second", 95, at_most=False)
+    note = (
+        f"a bare commit after each, and nothing else: {statistics.median(limits):.1f}"
+    )
+    yield Figure(what, tuple(rates), "a second", 95, at_most=False, note=note)
+
+
+def _rate_of_naps(app: Application, count: int) -> float:
+    """Bare commits a second in as many threads, each after a sleep."""
+
+    def nap(index: int) -> None:
+        own = Application(app.db)
+        for _ in range(count // NAPPERS):
+            time.sleep(NAP)
+            own.bare(index)
+        own.close()
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(NAPPERS) as pool:
+        list(pool.map(nap, range(NAPPERS)))
+    return count / (time.perf_counter() - begun)
 
 
 def idle(scale: Scale) -> Iterator[Figure]:
