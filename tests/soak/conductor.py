@@ -199,7 +199,10 @@ class Conductor:
         for producer in self._producers:
             producer.end()
         if not self._drain():
+            # Some that are left may kill their workers: those can't end in order.
             yield f"{DRAIN:.0f} s after the last job not all are over"
+            yield from self._auditor.problems
+            return
         for worker in self._workers:
             worker.end()
         while not self._auditor.audit(final=True):
