@@ -32,7 +32,7 @@ def run(
 ) -> Any:
     """A function that commits, processes all jobs, and commits or waits."""
     if request.param == "groups":
-        monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
+        monkeypatch.setattr(pace.Pace, "in_hand", lambda self, busy: 100)
         monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting, busy: waiting)
         service.processorArguments = {"waitTime": 0.05, "groupFinish": True}
     return partial(run_all, service, here=request.param == "here")

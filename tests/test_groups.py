@@ -500,7 +500,7 @@ def test_a_group_ends_in_time(group: Group) -> None:
 @pytest.fixture
 def sociable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads take as many jobs at a time as there are."""
-    monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
+    monkeypatch.setattr(pace.Pace, "in_hand", lambda self, busy: 100)
     monkeypatch.setattr(pace.Pace, "in_group", lambda self, waiting, busy: waiting)
 
 

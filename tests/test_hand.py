@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lovely.remotetask.hand import PATIENCE, SHORT_RUN, Broken, Hand
+from lovely.remotetask.hand import PATIENCE, Batch, Broken, Hand
+from lovely.remotetask.pace import SHORT_TASK
 from tests.support import Clocks
 
 
@@ -46,22 +47,51 @@ def test_what_can_not_be_given_back_is_still_in_hand(
     assert hand.take() is None
 
 
-def test_a_thread_that_is_through_soon(hand: Hand, clocks: Clocks) -> None:
-    """What comes next is left to it, until its run has turned out not to be short."""
-    hand.receive(7, [1, 2, 3], suspect=False)
-    assert not hand.left_to_others()
-    first = hand.take()
-    assert hand.left_to_others() == pytest.approx(SHORT_RUN)
-    clocks.advance(SHORT_RUN / 2)
-    assert hand.left_to_others() == pytest.approx(SHORT_RUN / 2)
-    clocks.advance(SHORT_RUN)
-    assert not hand.left_to_others()
-    second = hand.take()
-    assert hand.left_to_others() == pytest.approx(SHORT_RUN)
-    for batch in (second, first):
-        assert batch is not None
-        hand.done(batch, batch.runs, lost=False)
-        assert not hand.left_to_others()
+def begin(hand: Hand) -> Batch:
+    """A thread takes the next job."""
+    batch = hand.take()
+    assert batch is not None
+    return batch
+
+
+def end(hand: Hand, batch: Batch, took: float | None) -> None:
+    """Its job is over; the task took so many seconds, if it has returned."""
+    for run in batch.runs.values():
+        run.took = took
+    hand.done(batch, batch.runs, lost=False)
+
+
+def test_a_thread_that_is_through_soon(hand: Hand) -> None:
+    """As long as tasks are short, that is so of what was begun last."""
+    hand.receive(7, [1, 2, 3, 4, 5], suspect=False)
+    assert hand.through_soon() is None
+    first = begin(hand)
+    assert hand.through_soon() is None  # nothing is known yet
+    end(hand, first, SHORT_TASK / 10)
+    assert hand.through_soon() is None
+    second, third = begin(hand), begin(hand)
+    assert hand.through_soon() is third
+    end(hand, third, None)  # it failed
+    assert hand.through_soon() is second
+    end(hand, second, 10 * SHORT_TASK)
+    begin(hand)
+    assert hand.through_soon() is None
+
+
+def test_threads_that_are_not_needed(hand: Hand, clocks: Clocks) -> None:
+    """What is claimed ahead is for those who have run jobs, not for all."""
+
+    def run(at_once: int) -> int:
+        hand.receive(7, list(range(at_once)), suspect=False)
+        batches = [begin(hand) for _ in range(at_once)]
+        clocks.advance(1 / 64)
+        for batch in batches:
+            end(hand, batch, 0.0)
+        return hand.wants()[0]
+
+    assert [run(1) for _ in range(20)][-1] == 1 + 12
+    assert [run(2) for _ in range(20)][-1] == 2 * (1 + 12)
+    assert run(1) == 1 + 12
 
 
 def test_a_suspect_that_can_not_be_given_back(hand: Hand, clocks: Clocks) -> None:

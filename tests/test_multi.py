@@ -110,19 +110,42 @@ def test_two_at_once(service: Any, db: Any) -> None:
     check_committed(db)
 
 
-def test_short_jobs_need_one_thread(service: Any, clocks: Clocks) -> None:
-    """Who has run a short job goes on, and the other threads do not mix in."""
+def run_short_jobs(service: Any, count: int) -> list[int]:
+    """Add jobs that do nothing and have them run; in which threads they are."""
     ran_by: list[int] = []
     register("short", lambda value: ran_by.append(threading.get_ident()))
-    service.processorArguments = {"waitTime": 0.05, "maxThreads": 4}
-    for _ in range(100):
+    for _ in range(count):
         service.add("short")
     transaction.commit()
+    wait_until(lambda: len(ran_by) == count)
+    return ran_by
+
+
+def test_short_jobs_need_one_thread(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has run a short job goes on, and the other threads do not mix in."""
+    monkeypatch.setattr(crew, "SHORT_RUN", 5.0)
+    monkeypatch.setattr(pace, "SHORT_TASK", 5.0)
+    service.processorArguments = {"waitTime": 0.05, "maxThreads": 4}
+    transaction.commit()
     with processing(service):
-        wait_until(lambda: len(ran_by) == 100)
+        run_short_jobs(service, 20)
+        ran_by = run_short_jobs(service, 100)
     changes = sum(one != next_one for one, next_one in pairwise(ran_by))
     # Now and then another thread looks just between two runs.
     assert changes < 20
+
+
+def test_a_job_that_is_not_short(service: Any, clocks: Clocks, gate: Gate) -> None:
+    """After short ones, it does not hold up the other threads, whatever clocks say."""
+    with processing(service):
+        run_short_jobs(service, 20)
+        service.add("wait")
+        transaction.commit()
+        assert gate.here.acquire(timeout=20)
+        run_short_jobs(service, 20)
+        gate.opened.set()
 
 
 def test_what_can_be_seen(service: Any, gate: Gate) -> None:
@@ -203,7 +226,7 @@ def add_behind(service: Any, gate: Gate) -> tuple[list[int], list[int]]:
 @pytest.fixture
 def at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims take a hundred jobs, however long those have taken."""
-    monkeypatch.setattr(pace.Pace, "in_hand", lambda self: 100)
+    monkeypatch.setattr(pace.Pace, "in_hand", lambda self, busy: 100)
 
 
 @pytest.mark.usefixtures("at_a_time")
@@ -299,8 +322,9 @@ def test_pace() -> None:
     assert growing[:3] == [4, 8, 16]
     assert growing == sorted(growing)
     assert growing[-1] == 2 * (1 + pace.CLAIM_MOST)
+    assert quick.in_hand(busy=1) == 1 + pace.CLAIM_MOST
     quick.took(60.0)
-    assert quick.in_hand() == 2
+    assert quick.in_hand() == quick.in_hand(busy=1) == 2
 
 
 class Late:

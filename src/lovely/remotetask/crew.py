@@ -4,9 +4,9 @@ They share what has been claimed.  One of them at a time is the lookout: it wait
 for jobs, claims some, takes the first, and leaves the lookout to the next.  So
 there is no thread between a claim and a run, and one claim serves all.
 
-Whoever has run a job goes on with the next one.  Where jobs are short, that is soon,
-and the others do not mix in: threads that meet at the interpreter's lock and at the
-storage's are slower than one alone.
+Whoever has run a job goes on with the next one.  Where tasks take hardly any time, the
+others mix in only if that has not happened for a moment: threads that meet at the
+interpreter's lock and at the storage's are slower than one alone.
 
 With group finish, a thread takes several at a time, and commits them together.
 """
@@ -39,6 +39,8 @@ log = logging.getLogger("lovely.remotetask")
 ERROR_WAIT = 1.0
 #: A job with which the storage has failed so often in a row has failed.
 MOST_OUTAGES = 5
+#: For so long another thread is given time to end a short run (seconds).
+SHORT_RUN = 0.002
 #: The shortest sleep (seconds), so that a waitTime of 0 does not burn a core.
 SHORTEST_WAIT = 0.01
 
@@ -73,7 +75,7 @@ class Crew:
         self._hand = Hand(size, environment, groups=groupFinish)
         #: Held by the lookout.
         self._lookout = threading.Lock()
-        #: Held by the one thread with nothing to do that is next.
+        #: Held by the thread that is to be the lookout after that, or is it.
         self._reserve = threading.Lock()
         self._stopped = threading.Event()
         self._looked_last = environment.monotonic()
@@ -144,45 +146,47 @@ class Crew:
                 close(session)
                 session = None
                 self._stopped.wait(ERROR_WAIT)
+                self._bell.ring()  # what we had in hand may wait for another thread
         close(session)
 
     def _next(self, session: Session) -> Batch | None:
-        """Wait for jobs; None at the end."""
-        batch = self._hand.take() or self._look_out(session, wait=False)
+        """Wait for jobs; None at the end.
+
+        Whoever comes from a run is ahead of those who wait for their turn.
+        """
+        batch = self._hand.take()
         if batch is not None:
             return batch
+        if self._lookout.acquire(blocking=False):
+            try:
+                return self._look_out(session)
+            finally:
+                self._lookout.release()
+        seen: Batch | None = None
         with self._reserve:
             while not self._stopped.is_set():
-                seconds = self._hand.left_to_others()
-                if seconds > 0:
-                    self._stopped.wait(seconds)
-                    continue
-                batch = self._look_out(session)
-                if batch is not None:
-                    return batch
+                with self._lookout:
+                    soon = self._hand.through_soon()
+                    if soon is None or soon is seen:
+                        return self._look_out(session)
+                seen = soon
+                self._stopped.wait(SHORT_RUN)
         return None
 
-    def _look_out(self, session: Session, *, wait: bool = True) -> Batch | None:
-        """As the lookout, wait for jobs, and take the first.
-
-        None if they are left to others for now, or at the end; or, unless we are to
-        ``wait`` for our turn, if there is a lookout.
-        """
-        if not self._lookout.acquire(blocking=wait):
-            return None
-        try:
-            while not self._stopped.is_set() and not self._hand.left_to_others():
-                batch = self._hand.take()
-                if batch is not None:
-                    return batch
-                self._bell.clear()
-                seconds = self._claim(session)
-                if seconds > 0:
-                    session.rest()
-                    self._bell.wait(max(seconds, SHORTEST_WAIT))
-            return None
-        finally:
-            self._lookout.release()
+    def _look_out(self, session: Session) -> Batch | None:
+        """As the lookout, wait for jobs, and take the first; None at the end."""
+        while not self._stopped.is_set():
+            batch = self._hand.take()
+            if batch is not None:
+                return batch
+            self._bell.clear()
+            if self._stopped.is_set():
+                break  # that was the ring that we have cleared
+            seconds = self._claim(session)
+            if seconds > 0:
+                session.rest()
+                self._bell.wait(max(seconds, SHORTEST_WAIT))
+        return None
 
     def _claim(self, session: Session) -> float:
         """Claim jobs for all; how long to wait before the next look (seconds)."""

@@ -49,6 +49,8 @@ class Run:
         #: When the attempt began, in microseconds since the epoch; None unless its
         #: task runs.
         self.began: int | None = None
+        #: How long its task took, in seconds; None unless that has returned.
+        self.took: float | None = None
         #: How long it may take, in seconds; None without a limit.
         self.timeout: float | None = None
         #: What was last reported; None if nothing was.

@@ -93,7 +93,9 @@ def call_task(
         else:
             with wrapped(run):
                 output = _output_of(service, job, task)
-    return Returned(output, started, service.environment.stamp())
+    returned = Returned(output, started, service.environment.stamp())
+    run.took = (returned.ended - returned.started) / 1_000_000
+    return returned
 
 
 def _output_of(service: TaskService, job: Job, task: Any) -> Any:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: What has waited for a thread for so long goes back to the queue (seconds).
 PATIENCE = 2.0
-#: For so long after a thread has begun a run, it is taken to be through soon (seconds).
-SHORT_RUN = 0.002
 
 
 class Claimed(NamedTuple):
@@ -59,6 +57,8 @@ class Hand:
         #: What goes back to the queue just now, if that can be committed.
         self._returning: list[Claimed] = []
         self._running: list[Batch] = []
+        #: The most that ran at a time since the last claim.
+        self._busiest = 1
         #: When a thread last took a job, or some were claimed.
         self._moved = 0.0
         #: The one that a worker was lost with before; None if there is none.
@@ -79,7 +79,8 @@ class Hand:
     def wants(self) -> tuple[int, set[int], bool]:
         """What to claim: how many, which jobs are in hand, whether a suspect may be."""
         with self._lock:
-            room = max(self._pace.in_hand() - len(self._runs()), 1)
+            room = max(self._pace.in_hand(self._busiest) - len(self._runs()), 1)
+            self._busiest = max(len(self._running), 1)
             return room, self._in_hand(), self._suspect is None
 
     def receive(
@@ -111,18 +112,15 @@ class Hand:
             if self._groups and self._is_social(jobid):
                 self._fill(batch)
             self._running.append(batch)
+            self._busiest = max(len(self._running), self._busiest)
             return batch
 
-    def left_to_others(self) -> float:
-        """For how many seconds the next job is left to threads that are through soon.
-
-        0 if there are none.
-        """
+    def through_soon(self) -> Batch | None:
+        """What a thread has begun last, if tasks have been short lately."""
         with self._lock:
-            if not self._running:
-                return 0.0
-            since = self._running[-1].since
-            return max(0.0, since + SHORT_RUN - self._environment.monotonic())
+            if self._running and self._pace.is_short():
+                return self._running[-1]
+            return None
 
     def troubles(self, jobid: int) -> Broken:
         """How a job has broken its connections so far."""
@@ -145,6 +143,9 @@ class Hand:
             if not lost:
                 again = [Claimed(jobid, batch.key) for jobid in reversed(left)]
                 self._waiting.extendleft(again)
+            tasks = [run.took for run in batch.runs.values() if run.took is not None]
+            if tasks:
+                self._pace.tasks_took(sum(tasks), len(tasks))
             if over:
                 seconds = self._environment.monotonic() - batch.since
                 self._pace.took(seconds, len(over))

@@ -7,11 +7,29 @@ from __future__ import annotations
 CLAIM_SECONDS = 0.2
 CLAIM_MOST = 100
 GROUP_MOST = 250
+#: A task that takes less (seconds) leaves nothing to do for other threads meanwhile:
+#: the rest of its run is for the interpreter and the storage.
+SHORT_TASK = 0.0005
 #: Where workers reach for the same jobs, each takes up to so many times as many.
 CROWD_MOST = 5
 #: With group finish: how long a thread goes on with a group before it commits
 #: (seconds).
 GROUP_SECONDS = 0.1
+
+
+class Mean:
+    """The mean of all numbers at first, then mostly of the last ones."""
+
+    def __init__(self, value: float) -> None:
+        """``value`` is what to assume before there are any."""
+        self.value = value
+        self._count = 0
+
+    def add(self, total: float, count: int) -> None:
+        """So many numbers, and their sum."""
+        self._count += count
+        share = max(1 - 0.8**count, count / self._count)
+        self.value += share * (total / count - self.value)
 
 
 class Pace:
@@ -25,18 +43,23 @@ class Pace:
         """``groups``: whether a thread finishes several at a time."""
         self._threads = threads
         self._most = GROUP_MOST if groups else CLAIM_MOST
-        self._average = 5 * CLAIM_SECONDS
-        self._jobs = 0
+        #: Seconds of a run, and of the task alone.
+        self._run, self._task = Mean(5 * CLAIM_SECONDS), Mean(5 * CLAIM_SECONDS)
         self._last = threads
         #: How many times as many jobs are claimed as would be by a worker alone.
         self._crowd = 1.0
 
     def took(self, seconds: float, jobs: int = 1) -> None:
         """So many jobs took so long, all together."""
-        self._jobs += jobs
-        # The mean of all at first, then mostly of the last ones.
-        share = max(1 - 0.8**jobs, jobs / self._jobs)
-        self._average += share * (seconds / jobs - self._average)
+        self._run.add(seconds, jobs)
+
+    def tasks_took(self, seconds: float, tasks: int) -> None:
+        """So many calls of tasks took so long, all together."""
+        self._task.add(seconds, tasks)
+
+    def is_short(self) -> bool:
+        """Whether tasks have been so short lately that one thread may do."""
+        return self._task.value < SHORT_TASK
 
     def claimed(self, *, crowded: bool) -> None:
         """Jobs were claimed; ``crowded`` if others reached for them at the same time.
@@ -46,10 +69,14 @@ class Pace:
         crowd = 2 * self._crowd if crowded else 0.8 * self._crowd
         self._crowd = min(max(crowd, 1.0), CROWD_MOST)
 
-    def in_hand(self) -> int:
-        """How many jobs to have claimed: growing step by step, small at once."""
+    def in_hand(self, busy: int | None = None) -> int:
+        """How many jobs to have claimed: growing step by step, small at once.
+
+        ``busy``: how many threads have run jobs at a time lately, if not all.
+        """
         ahead = int(self._crowd * self._within(CLAIM_SECONDS))
-        self._last = min(self._threads * (1 + ahead), 2 * self._last)
+        threads = self._threads if busy is None else busy
+        self._last = min(max(self._threads, threads * (1 + ahead)), 2 * self._last)
         return self._last
 
     def in_group(self, waiting: int, busy: int) -> int:
@@ -61,4 +88,4 @@ class Pace:
         return min(fair, 1 + self._within(GROUP_SECONDS))
 
     def _within(self, seconds: float) -> int:
-        return min(int(seconds / max(self._average, 1e-6)), self._most)
+        return min(int(seconds / max(self._run.value, 1e-6)), self._most)
