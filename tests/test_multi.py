@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import transaction
+from ZODB.POSException import StorageError
 
 from lovely.remotetask import crew, hand, pace
 from lovely.remotetask import processing as background
@@ -16,6 +17,7 @@ from lovely.remotetask.environment import Environment
 from lovely.remotetask.errors import InvalidArgument, InvalidType, WorkerLost
 from lovely.remotetask.outages import Outages
 from lovely.remotetask.processor import MultiProcessor, SimpleProcessor
+from lovely.remotetask.session import Claim, Session
 from lovely.remotetask.wakeup import Bell
 from tests.races.interleaved import check_committed
 from tests.support import (
@@ -348,6 +350,73 @@ def test_old_news(db: Any, found: int, left: int | None) -> None:
     with pytest.raises(WorkerLost):
         idle._claim(Late(idle, found))
     assert idle.key == left
+
+
+class Quiet:
+    """A session with nothing to do."""
+
+    def claim(self, *arguments: Any, **options: Any) -> Claim:
+        return Claim([])
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class StoppedBell(Bell):
+    """It rings because its crew was stopped, just before it is cleared."""
+
+    crew: Any = None
+
+    def clear(self) -> None:
+        self.crew.stop()
+        super().clear()
+
+
+def test_a_stop_before_a_look(db: Any) -> None:
+    """The ring of a stop is heard, also by a thread that is about to look."""
+    bell = StoppedBell(db, b"\0" * 8)
+    options: Any = {"open_session": Quiet, "waitTime": 600, "groupFinish": False}
+    options |= {"environment": Environment(), "outages": Outages("service")}
+    bell.crew = stopped = crew.Crew(2, 1, bell=bell, **options)
+    stopped.start()
+    assert stopped.has_ended(20)
+
+
+def test_what_waits_again_after_an_error(
+    service: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken soon, by whoever is free, though nobody rings for it."""
+    monkeypatch.setattr(crew, "ERROR_WAIT", 0.05)
+    monkeypatch.setattr(hand, "PATIENCE", 600.0)
+    service.processorArguments = {"waitTime": 600, "maxThreads": 2}
+    service.stalledAfter = 700
+    transaction.commit()
+    failed, resting = threading.Event(), threading.Event()
+    run, wait = Session.run, Bell.wait
+
+    def wait_and_tell(self: Bell, timeout: float) -> bool:
+        resting.set()
+        return wait(self, timeout)
+
+    def run_or_fail(self: Session, *arguments: Any) -> None:
+        if not failed.is_set():
+            # Not before the other thread has looked for jobs and found none.
+            resting.clear()
+            assert resting.wait(20)
+            failed.set()
+            raise StorageError("The storage fails just now.")
+        run(self, *arguments)
+
+    monkeypatch.setattr(Bell, "wait", wait_and_tell)
+    monkeypatch.setattr(Session, "run", run_or_fail)
+    with processing(service):
+        jobid = service.add("echo", 1)
+        transaction.commit()
+        wait_for_status(db, jobid, "completed")
+    assert failed.is_set()
 
 
 def test_calls_while_the_loop_runs(service: Any, db: Any) -> None:
