@@ -47,6 +47,19 @@ def test_what_can_not_be_given_back_is_still_in_hand(
     assert hand.take() is None
 
 
+def test_jobs_that_have_become_longer(hand: Hand, clocks: Clocks) -> None:
+    """What was claimed as short goes back, though threads take one now and then."""
+    hand.receive(7, [1, 2, 3, 4], suspect=False)
+    for _ in range(2):
+        batch = begin(hand)
+        clocks.advance(PATIENCE * 0.6)
+        with hand.take_late() as late:
+            pass
+        hand.done(batch, batch.runs, lost=False)
+    assert late == [3, 4]
+    assert hand.take() is None
+
+
 def begin(hand: Hand) -> Batch:
     """A thread takes the next job."""
     batch = hand.take()

@@ -14,7 +14,8 @@ from lovely.remotetask.pace import Pace
 if TYPE_CHECKING:
     from lovely.remotetask.environment import Environment
 
-#: What has waited for a thread for so long goes back to the queue (seconds).
+#: If the first that waits for a thread has done so for so long (seconds), all go back
+#: to the queue: others may be free.  More were claimed than could be run soon.
 PATIENCE = 2.0
 
 
@@ -23,6 +24,8 @@ class Claimed(NamedTuple):
 
     jobid: int
     key: int
+    #: Since when it has waited for a thread, in seconds of `Environment.monotonic`.
+    since: float
 
 
 class Batch(NamedTuple):
@@ -59,8 +62,6 @@ class Hand:
         self._running: list[Batch] = []
         #: The most that ran at a time since the last claim.
         self._busiest = 1
-        #: When a thread last took a job, or some were claimed.
-        self._moved = 0.0
         #: The one that a worker was lost with before; None if there is none.
         self._suspect: int | None = None
         #: Jobs that are to run by themselves, and how they broke their connections.
@@ -93,11 +94,11 @@ class Hand:
         What is in hand already was given back, though that was reported as failed.
         """
         with self._lock:
-            self._moved = self._environment.monotonic()
             self._pace.claimed(crowded=crowded)
             in_hand = self._in_hand()
             new = [jobid for jobid in jobids if jobid not in in_hand]
-            self._waiting.extend(Claimed(jobid, key) for jobid in new)
+            now = self._environment.monotonic()
+            self._waiting.extend(Claimed(jobid, key, now) for jobid in new)
             if suspect:
                 self._suspect = jobids[0]
 
@@ -106,9 +107,9 @@ class Hand:
         with self._lock:
             if not self._waiting:
                 return None
-            self._moved = self._environment.monotonic()
-            jobid, key = self._waiting.popleft()
-            batch = Batch(key, self._moved, {jobid: Run(self._environment)})
+            jobid, key, _ = self._waiting.popleft()
+            now = self._environment.monotonic()
+            batch = Batch(key, now, {jobid: Run(self._environment)})
             if self._groups and self._is_social(jobid):
                 self._fill(batch)
             self._running.append(batch)
@@ -140,15 +141,15 @@ class Hand:
             self._running = [other for other in self._running if other is not batch]
             ended = set(over)
             left = [jobid for jobid in batch.runs if jobid not in ended]
+            now = self._environment.monotonic()
             if not lost:
-                again = [Claimed(jobid, batch.key) for jobid in reversed(left)]
+                again = [Claimed(jobid, batch.key, now) for jobid in reversed(left)]
                 self._waiting.extendleft(again)
             tasks = [run.took for run in batch.runs.values() if run.took is not None]
             if tasks:
                 self._pace.tasks_took(sum(tasks), len(tasks))
             if over:
-                seconds = self._environment.monotonic() - batch.since
-                self._pace.took(seconds, len(over))
+                self._pace.took(now - batch.since, len(over))
             return self._let_go(batch.runs if lost else over)
 
     def give_up(self) -> None:
@@ -171,7 +172,8 @@ class Hand:
         they could not be given back.
         """
         with self._lock:
-            if self._environment.monotonic() - self._moved > PATIENCE:
+            now = self._environment.monotonic()
+            if self._waiting and now - self._waiting[0].since > PATIENCE:
                 self._returning = list(self._waiting)
                 self._waiting.clear()
             late = [claimed.jobid for claimed in self._returning]
@@ -187,7 +189,7 @@ class Hand:
 
     def _in_hand(self) -> set[int]:
         claimed = (*self._waiting, *self._returning)
-        return {*self._runs(), *(jobid for jobid, _ in claimed)}
+        return {*self._runs(), *(one.jobid for one in claimed)}
 
     def _runs(self) -> dict[int, Run]:
         runs: dict[int, Run] = {}
@@ -200,7 +202,7 @@ class Hand:
         waiting = self._waiting
         most = self._pace.in_group(len(waiting) + 1, len(self._running))
         while len(batch.runs) < most and waiting:
-            jobid, key = waiting[0]
+            jobid, key, _ = waiting[0]
             if key != batch.key or not self._is_social(jobid):
                 break
             waiting.popleft()
