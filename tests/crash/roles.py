@@ -50,7 +50,8 @@ def play(address: Address, name: str, role: str, seed: int) -> Callable[[Pipe], 
         while not told(pipe):
             if "produce" in role:
                 produce(service, chance, pipe)
-        assert service.stopProcessing(wait=True, timeout=20)
+        # Longer than a client may wait for a server that is lost just now.
+        assert service.stopProcessing(wait=True, timeout=45)
         transaction.abort()
         db.close()
 
