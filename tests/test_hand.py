@@ -25,6 +25,13 @@ def hand(clocks: Clocks) -> Hand:
     return Hand(2, clocks, groups=False)
 
 
+def begin(hand: Hand) -> Batch:
+    """A thread takes the next job."""
+    batch = hand.take()
+    assert batch is not None
+    return batch
+
+
 def fail_to_give_back(hand: Hand, clocks: Clocks) -> list[int]:
     """Jobs that have waited for too long should go back, and can't; which."""
     clocks.advance(PATIENCE + 1)
@@ -41,8 +48,7 @@ def test_what_can_not_be_given_back_is_still_in_hand(
     assert fail_to_give_back(hand, clocks) == [1, 2]
     assert hand.wants()[1] == {1, 2}
     for jobid in (1, 2):
-        batch = hand.take()
-        assert batch is not None
+        batch = begin(hand)
         assert (list(batch.runs), batch.key) == ([jobid], 7)
     assert hand.take() is None
 
@@ -58,13 +64,6 @@ def test_jobs_that_have_become_longer(hand: Hand, clocks: Clocks) -> None:
         hand.done(batch, batch.runs, lost=False)
     assert late == [3, 4]
     assert hand.take() is None
-
-
-def begin(hand: Hand) -> Batch:
-    """A thread takes the next job."""
-    batch = hand.take()
-    assert batch is not None
-    return batch
 
 
 def end(hand: Hand, batch: Batch, took: float | None) -> None:
@@ -112,8 +111,7 @@ def test_a_suspect_that_can_not_be_given_back(hand: Hand, clocks: Clocks) -> Non
     hand.receive(7, [1], suspect=True)
     fail_to_give_back(hand, clocks)
     assert hand.wants()[1:] == ({1}, False)
-    batch = hand.take()
-    assert batch is not None
+    batch = begin(hand)
     assert hand.done(batch, batch.runs, lost=False)
     assert hand.wants()[1:] == (set(), True)
 
@@ -168,7 +166,6 @@ def test_no_trouble_is_kept_for_ever(hand: Hand, clocks: Clocks, way: str) -> No
     elif way == "stopped":
         hand.take_all()
     else:
-        batch = hand.take()
-        assert batch is not None
+        batch = begin(hand)
         hand.done(batch, [], lost=True)
     assert hand.troubles(1) == Broken()

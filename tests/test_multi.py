@@ -289,11 +289,11 @@ def test_one_long_job_holds_nobody_up(service: Any, db: Any, gate: Gate) -> None
 def test_pace_at_first() -> None:
     """What the first jobs take is believed at once, but followed step by step."""
     new = pace.Pace(1)
-    assert [new.in_hand(), new.in_hand()] == [1, 1]
+    assert [new.in_hand(1), new.in_hand(1)] == [1, 1]
     new.took(0.001)
-    assert [new.in_hand(), new.in_hand()] == [2, 4]
+    assert [new.in_hand(1), new.in_hand(1)] == [2, 4]
     new.took(0.999)
-    assert new.in_hand() == 1
+    assert new.in_hand(1) == 1
 
 
 def test_pace_in_a_crowd() -> None:
@@ -302,31 +302,45 @@ def test_pace_in_a_crowd() -> None:
     ahead = int(pace.CLAIM_SECONDS / seconds)
     for _ in range(60):
         held.took(seconds)
-    assert [held.in_hand() for _ in range(9)][-1] == 1 + ahead
+    assert [held.in_hand(1) for _ in range(9)][-1] == 1 + ahead
     for _ in range(9):
         held.claimed(crowded=True)
-    assert [held.in_hand() for _ in range(9)][-1] == 1 + pace.CROWD_MOST * ahead
+    assert [held.in_hand(1) for _ in range(9)][-1] == 1 + pace.CROWD_MOST * ahead
     for _ in range(9):
         held.claimed(crowded=False)
-    assert held.in_hand() == 1 + ahead
+    assert held.in_hand(1) == 1 + ahead
     held.claimed(crowded=True)
     held.took(60.0)
-    assert held.in_hand() == 1  # what takes long waits for whoever is free
+    assert held.in_hand(1) == 1  # what takes long waits for whoever is free
 
 
 def test_pace() -> None:
     """More and more quick jobs are in hand, and at once fewer when one takes long."""
     quick = pace.Pace(2)
-    assert quick.in_hand() == 2
+    assert quick.in_hand(2) == 2
     for _ in range(60):
         quick.took(0.001)
-    growing = [quick.in_hand() for _ in range(12)]
+    growing = [quick.in_hand(2) for _ in range(12)]
     assert growing[:3] == [4, 8, 16]
     assert growing == sorted(growing)
     assert growing[-1] == 2 * (1 + pace.CLAIM_MOST)
-    assert quick.in_hand(busy=1) == 1 + pace.CLAIM_MOST
+    assert quick.in_hand(1) == 1 + pace.CLAIM_MOST
     quick.took(60.0)
-    assert quick.in_hand() == quick.in_hand(busy=1) == 2
+    assert quick.in_hand(2) == quick.in_hand(1) == 2
+
+
+def crew_of(size: int, bell: Bell, open_session: Any) -> Any:
+    """A crew that looks only when the bell rings, with the sessions of a test."""
+    return crew.Crew(
+        size,
+        1,
+        open_session=open_session,
+        bell=bell,
+        waitTime=600,
+        groupFinish=False,
+        environment=Environment(),
+        outages=Outages("service"),
+    )
 
 
 class Late:
@@ -343,10 +357,7 @@ class Late:
 @pytest.mark.parametrize(("found", "left"), [(1, None), (2, 2)])
 def test_old_news(db: Any, found: int, left: int | None) -> None:
     """That a worker was lost says nothing of the one that has followed it."""
-    bell = Bell(db, b"\0" * 8)
-    options: Any = {"open_session": Late, "waitTime": 1, "groupFinish": False}
-    options |= {"environment": Environment(), "outages": Outages("service")}
-    idle: Any = crew.Crew(0, 1, bell=bell, **options)
+    idle = crew_of(0, Bell(db, b"\0" * 8), Late)
     with pytest.raises(WorkerLost):
         idle._claim(Late(idle, found))
     assert idle.key == left
@@ -378,9 +389,7 @@ class StoppedBell(Bell):
 def test_a_stop_before_a_look(db: Any) -> None:
     """The ring of a stop is heard, also by a thread that is about to look."""
     bell = StoppedBell(db, b"\0" * 8)
-    options: Any = {"open_session": Quiet, "waitTime": 600, "groupFinish": False}
-    options |= {"environment": Environment(), "outages": Outages("service")}
-    bell.crew = stopped = crew.Crew(2, 1, bell=bell, **options)
+    bell.crew = stopped = crew_of(2, bell, Quiet)
     stopped.start()
     assert stopped.has_ended(20)
 

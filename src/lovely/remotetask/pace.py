@@ -69,14 +69,13 @@ class Pace:
         crowd = 2 * self._crowd if crowded else 0.8 * self._crowd
         self._crowd = min(max(crowd, 1.0), CROWD_MOST)
 
-    def in_hand(self, busy: int | None = None) -> int:
+    def in_hand(self, busy: int) -> int:
         """How many jobs to have claimed: growing step by step, small at once.
 
-        ``busy``: how many threads have run jobs at a time lately, if not all.
+        ``busy``: how many threads have run jobs at a time lately.
         """
         ahead = int(self._crowd * self._within(CLAIM_SECONDS))
-        threads = self._threads if busy is None else busy
-        self._last = min(max(self._threads, threads * (1 + ahead)), 2 * self._last)
+        self._last = min(max(self._threads, busy * (1 + ahead)), 2 * self._last)
         return self._last
 
     def in_group(self, waiting: int, busy: int) -> int:
